@@ -1,0 +1,8 @@
+//! The wire between router and shard: generated messages, client and server of
+//! `shardline/v1/shard.proto`.
+
+/// The generated messages and services of package `shardline.v1`.
+#[allow(missing_docs, clippy::all, clippy::expect_used, clippy::unwrap_used)]
+pub mod v1 {
+    tonic::include_proto!("shardline.v1");
+}

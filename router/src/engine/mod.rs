@@ -1,0 +1,3 @@
+//! The engine: a handle in front of one actor that owns the scheduler and talks to the shard group.
+
+pub mod api;

@@ -1,0 +1,3 @@
+//! The router: HTTP in front, the engine behind it.
+
+pub mod engine;
