@@ -2,7 +2,8 @@
 
 A decoder layer is five fused steps. Attention is one (see `attention.base`); the other four, the
 embedding and the head are here. A backend may leave a note for itself beside the residual stream
-(`Hidden.square_sums`), so that a norm needs no pass of its own over the rows.
+(`Hidden.note`), so that a norm needs no pass of its own over the rows: whoever writes the stream is
+told which norm reads it next.
 """
 
 from __future__ import annotations
@@ -55,12 +56,12 @@ class Hidden:
     """The residual stream.
 
     `values`: dtype[rows, hidden], device.
-    `square_sums`: f32, per row and block of columns the sum of squares of `values`, in a layout
-    of the backend that left it; none when nobody did (after a sum over ranks, for example).
+    `note`: what the backend that wrote it left for the next norm; none when it left nothing (after
+    a sum over ranks, for example). Only the backend that left it reads it.
     """
 
     values: Tensor
-    square_sums: Tensor | None = None
+    note: object | None = None
 
 
 class Ops(ABC):
@@ -80,11 +81,13 @@ class Ops(ABC):
         return weight
 
     @abstractmethod
-    def embed(self, token_ids: Tensor, table: Tensor, first_token: int) -> Hidden:
+    def embed(
+        self, token_ids: Tensor, table: Tensor, first_token: int, next_norm: Norm | None = None
+    ) -> Hidden:
         """Rows of `table` (dtype[tokens, hidden]) for `token_ids` (i32[rows]).
 
         The table's first row is token `first_token`; a token outside of the table gives zeros
-        (another rank has it).
+        (another rank has it). `next_norm`: what reads the result next, where that is known.
         """
 
     @abstractmethod
@@ -99,8 +102,17 @@ class Ops(ABC):
         """
 
     @abstractmethod
-    def linear_residual(self, h: Tensor, weight: LinearWeight, residual: Hidden | None) -> Hidden:
-        """`residual + h @ weight.T + bias`; without `residual` the product alone."""
+    def linear_residual(
+        self,
+        h: Tensor,
+        weight: LinearWeight,
+        residual: Hidden | None,
+        next_norm: Norm | None = None,
+    ) -> Hidden:
+        """`residual + h @ weight.T + bias`; without `residual` the product alone.
+
+        May write into `residual.values`. `next_norm`: what reads the result next, where known.
+        """
 
     @abstractmethod
     def logits(self, x: Hidden, rows: Tensor | None, norm: Norm, weight: LinearWeight) -> Tensor:

@@ -23,7 +23,9 @@ class TorchOps(Ops):
 
     name: ClassVar[str] = "torch"
 
-    def embed(self, token_ids: Tensor, table: Tensor, first_token: int) -> Hidden:
+    def embed(
+        self, token_ids: Tensor, table: Tensor, first_token: int, next_norm: Norm | None = None
+    ) -> Hidden:
         tokens = table.shape[0]
         if first_token == 0 and tokens == self.facts.vocab_size:
             return Hidden(functional.embedding(token_ids, table))
@@ -39,7 +41,13 @@ class TorchOps(Ops):
         gate, up = self.norm_linear(x, norm, weight).chunk(2, dim=-1)
         return functional.silu(gate).mul_(up)
 
-    def linear_residual(self, h: Tensor, weight: LinearWeight, residual: Hidden | None) -> Hidden:
+    def linear_residual(
+        self,
+        h: Tensor,
+        weight: LinearWeight,
+        residual: Hidden | None,
+        next_norm: Norm | None = None,
+    ) -> Hidden:
         product = functional.linear(h, weight.weight, weight.bias)
         return Hidden(product if residual is None else product.add_(residual.values))
 
