@@ -18,14 +18,26 @@ pub async fn run(args: HttpArgs) -> io::Result<HttpReport> {
     let prompts = args.prompts.unwrap_or(args.concurrency * 3);
     let bodies: Arc<Vec<String>> = Arc::new(
         (0..prompts)
-            .map(|i| crate::prompt::body(args.seed, i, args.prompt_tokens, args.output_tokens, args.vocabulary))
+            .map(|i| {
+                crate::prompt::body(
+                    args.seed,
+                    i,
+                    args.prompt_tokens,
+                    args.output_tokens,
+                    args.vocabulary,
+                )
+            })
             .collect(),
     );
     let next = Arc::new(AtomicUsize::new(0));
     let start = Instant::now();
     let mut clients = JoinSet::new();
     for _ in 0..args.concurrency.min(prompts) {
-        clients.spawn(client(args.address.clone(), Arc::clone(&bodies), Arc::clone(&next)));
+        clients.spawn(client(
+            args.address.clone(),
+            Arc::clone(&bodies),
+            Arc::clone(&next),
+        ));
     }
     let mut answered = Vec::with_capacity(prompts);
     while let Some(done) = clients.join_next().await {
@@ -34,13 +46,19 @@ pub async fn run(args: HttpArgs) -> io::Result<HttpReport> {
     Ok(HttpReport::new(&args, start.elapsed(), &answered))
 }
 
-async fn client(address: String, bodies: Arc<Vec<String>>, next: Arc<AtomicUsize>) -> io::Result<Vec<Answered>> {
+async fn client(
+    address: String,
+    bodies: Arc<Vec<String>>,
+    next: Arc<AtomicUsize>,
+) -> io::Result<Vec<Answered>> {
     let mut connection = TcpStream::connect(&address).await?;
     connection.set_nodelay(true)?;
     let mut answered = Vec::new();
     loop {
         let index = next.fetch_add(1, Ordering::Relaxed);
-        let Some(body) = bodies.get(index) else { return Ok(answered) };
+        let Some(body) = bodies.get(index) else {
+            return Ok(answered);
+        };
         let request = format!(
             "POST /v1/completions HTTP/1.1\r\nhost: {address}\r\ncontent-type: application/json\r\n\
              content-length: {}\r\n\r\n{body}",
@@ -56,7 +74,7 @@ async fn one(connection: &mut TcpStream, request: &str) -> io::Result<Answered> 
     let mut answer = Answer::new();
     let mut events = Vec::new();
     let mut result = Answered::default();
-    let mut last = None;
+    let mut last: Option<Instant> = None;
     loop {
         let more = answer.read(connection, &mut events).await?;
         let now = Instant::now();

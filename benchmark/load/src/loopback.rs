@@ -41,10 +41,17 @@ pub fn run(args: LoopbackArgs) -> io::Result<LoopbackReport> {
             writer.write_all(&message)?;
         }
     }
-    reading.join().map_err(|_| io::Error::other("the reader died"))??;
+    reading
+        .join()
+        .map_err(|_| io::Error::other("the reader died"))??;
     let seconds = start.elapsed().as_secs_f64();
     let writes = args.sockets * args.messages;
-    Ok(LoopbackReport { sockets: args.sockets, writes, seconds, writes_s: writes as f64 / seconds })
+    Ok(LoopbackReport {
+        sockets: args.sockets,
+        writes,
+        seconds,
+        writes_s: writes as f64 / seconds,
+    })
 }
 
 /// Reads whatever is ready until `wanted` bytes have come.

@@ -56,7 +56,11 @@ impl HttpReport {
     /// Sums up a run that took `elapsed`.
     pub fn new(args: &HttpArgs, elapsed: Duration, answered: &[Answered]) -> Self {
         let ttft = sorted(answered.iter().map(|a| a.ttft_s * 1e3));
-        let itl = sorted(answered.iter().flat_map(|a| a.itl_s.iter().map(|s| f64::from(*s) * 1e3)));
+        let itl = sorted(
+            answered
+                .iter()
+                .flat_map(|a| a.itl_s.iter().map(|s| f64::from(*s) * 1e3)),
+        );
         let tokens: u64 = answered.iter().map(|a| a.tokens).sum();
         Self {
             concurrency: args.concurrency,

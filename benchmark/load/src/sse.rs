@@ -40,11 +40,20 @@ fn find(haystack: &[u8], needle: &[u8]) -> Option<usize> {
 impl Answer {
     /// Nothing read yet.
     pub fn new() -> Self {
-        Self { raw: Vec::with_capacity(16384), body: Vec::with_capacity(16384), chunk: Chunk::Size, head_seen: false }
+        Self {
+            raw: Vec::with_capacity(16384),
+            body: Vec::with_capacity(16384),
+            chunk: Chunk::Size,
+            head_seen: false,
+        }
     }
 
     /// Reads once and appends the events that are whole now; false when the body has ended.
-    pub async fn read<R: AsyncRead + Unpin>(&mut self, from: &mut R, events: &mut Vec<Event>) -> io::Result<bool> {
+    pub async fn read<R: AsyncRead + Unpin>(
+        &mut self,
+        from: &mut R,
+        events: &mut Vec<Event>,
+    ) -> io::Result<bool> {
         if from.read_buf(&mut self.raw).await? == 0 {
             return Err(bad("the server closed the connection inside an answer"));
         }
@@ -53,10 +62,16 @@ impl Answer {
 
     fn take(&mut self, events: &mut Vec<Event>) -> io::Result<bool> {
         if !self.head_seen {
-            let Some(end) = find(&self.raw, b"\r\n\r\n") else { return Ok(true) };
+            let Some(end) = find(&self.raw, b"\r\n\r\n") else {
+                return Ok(true);
+            };
             let head = String::from_utf8_lossy(&self.raw[..end]).into_owned();
             if !head.starts_with("HTTP/1.1 200") {
-                return Err(bad(format!("not an answer: {} {}", head, String::from_utf8_lossy(&self.raw[end..]))));
+                return Err(bad(format!(
+                    "not an answer: {} {}",
+                    head,
+                    String::from_utf8_lossy(&self.raw[end..])
+                )));
             }
             if !head.to_ascii_lowercase().contains("transfer-encoding: chunked") {
                 return Err(bad(format!("not chunked: {head}")));
@@ -74,7 +89,9 @@ impl Answer {
         loop {
             match self.chunk {
                 Chunk::Size => {
-                    let Some(line) = find(&self.raw[at..], b"\r\n") else { break };
+                    let Some(line) = find(&self.raw[at..], b"\r\n") else {
+                        break;
+                    };
                     let size = std::str::from_utf8(&self.raw[at..at + line])
                         .ok()
                         .and_then(|text| usize::from_str_radix(text.trim(), 16).ok())
@@ -115,7 +132,9 @@ impl Answer {
         while let Some(end) = find(&self.body[at..], b"\n\n") {
             let event = &self.body[at..at + end];
             at += end + 2;
-            let Some(data) = event.strip_prefix(b"data: ") else { continue };
+            let Some(data) = event.strip_prefix(b"data: ") else {
+                continue;
+            };
             if data == b"[DONE]" {
                 events.push(Event::Done);
             } else if find(data, b"\"error\"").is_some() {
@@ -123,7 +142,9 @@ impl Answer {
             } else if find(data, b"\"choices\":[]").is_some() {
                 let usage: serde_json::Value = serde_json::from_slice(data)?;
                 let tokens = usage["usage"]["completion_tokens"].as_u64();
-                events.push(Event::Usage(tokens.ok_or_else(|| bad("usage without completion_tokens"))?));
+                events.push(Event::Usage(
+                    tokens.ok_or_else(|| bad("usage without completion_tokens"))?,
+                ));
             } else {
                 events.push(Event::Token);
             }
@@ -137,24 +158,38 @@ impl Answer {
 mod tests {
     use super::*;
 
-    const ANSWER: &[u8] = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n\
-        1e\r\ndata: {\"choices\":[{\"text\":\"a\"\r\n\
-        6\r\n}]}\n\nd\r\n\
-        40\r\nata: {\"choices\":[],\"usage\":{\"completion_tokens\":7}}\n\ndata: [DON\r\n\
-        4\r\nE]\n\n\r\n0\r\n\r\n";
+    fn answer() -> Vec<u8> {
+        let pieces = [
+            "data: {\"choices\":[{\"text\":\"a\"",
+            "}]}\n\nd",
+            "ata: {\"choices\":[],\"usage\":{\"completion_tokens\":7}}\n\ndata: [DON",
+            "E]\n\n",
+            "",
+        ];
+        let mut bytes = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n".to_vec();
+        for piece in pieces {
+            bytes.extend_from_slice(format!("{:x}\r\n{piece}\r\n", piece.len()).as_bytes());
+        }
+        bytes
+    }
 
     #[test]
     fn every_split_gives_the_same_events() {
-        for cut in 0..ANSWER.len() {
+        let whole = answer();
+        for cut in 0..whole.len() {
             let mut answer = Answer::new();
             let mut events = Vec::new();
             let mut more = true;
-            for piece in [&ANSWER[..cut], &ANSWER[cut..]] {
+            for piece in [&whole[..cut], &whole[cut..]] {
                 answer.raw.extend_from_slice(piece);
                 more = answer.take(&mut events).unwrap();
             }
             assert!(!more);
-            assert_eq!(events, [Event::Token, Event::Usage(7), Event::Done], "cut at {cut}");
+            assert_eq!(
+                events,
+                [Event::Token, Event::Usage(7), Event::Done],
+                "cut at {cut}"
+            );
         }
     }
 }
