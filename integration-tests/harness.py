@@ -107,7 +107,7 @@ class Server:
     def metric(self, name: str) -> float:
         """The sum of a metric's series."""
         text = httpx.get(f"{self.base_url}/metrics", timeout=30).text
-        values = re.findall(rf"^{name}(?:\{{[^}}]*\}})? ([0-9.eE+-]+)$", text, re.M)
+        values = re.findall(rf"^{name}(?:\{{[^}}]*\}})? ([0-9.eE+-]+)$", text, re.MULTILINE)
         assert values, f"no metric {name} in:\n{text}"
         return sum(float(value) for value in values)
 
