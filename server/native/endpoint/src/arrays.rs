@@ -35,7 +35,11 @@ pub(crate) fn len<T: Element>(field: Field, bytes: &Bytes) -> Result<usize, Inva
     if bytes.len().is_multiple_of(T::WIDTH) {
         Ok(bytes.len() / T::WIDTH)
     } else {
-        Err(InvalidStep::Ragged { field, bytes: bytes.len(), width: T::WIDTH })
+        Err(InvalidStep::Ragged {
+            field,
+            bytes: bytes.len(),
+            width: T::WIDTH,
+        })
     }
 }
 
@@ -50,7 +54,12 @@ pub(crate) fn exact_len<T: Element>(
     if given == expected {
         Ok(())
     } else {
-        Err(InvalidStep::Length { field, given, expected, per })
+        Err(InvalidStep::Length {
+            field,
+            given,
+            expected,
+            per,
+        })
     }
 }
 
@@ -61,10 +70,17 @@ pub(crate) fn iter<'a, T: Element + 'a>(bytes: &'a [u8]) -> impl ExactSizeIterat
 
 /// Checks that every element lies in the half-open range `[low, high)`.
 pub(crate) fn in_range(field: Field, bytes: &[u8], low: i64, high: i64) -> Result<(), InvalidStep> {
-    match iter::<i32>(bytes).enumerate().find(|(_, value)| !(low..high).contains(&i64::from(*value))) {
+    match iter::<i32>(bytes)
+        .enumerate()
+        .find(|(_, value)| !(low..high).contains(&i64::from(*value)))
+    {
         None => Ok(()),
-        Some((index, value)) => {
-            Err(InvalidStep::OutOfRange { field, index, given: i64::from(value), low, high })
-        }
+        Some((index, value)) => Err(InvalidStep::OutOfRange {
+            field,
+            index,
+            given: i64::from(value),
+            low,
+            high,
+        }),
     }
 }

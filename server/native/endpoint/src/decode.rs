@@ -24,7 +24,9 @@ pub(crate) struct Limits {
 impl Limits {
     /// `None` unless there is exactly one KV group.
     pub(crate) fn of(info: &v1::InfoResponse) -> Option<Self> {
-        let [group] = info.kv_groups.as_slice() else { return None };
+        let [group] = info.kv_groups.as_slice() else {
+            return None;
+        };
         Some(Self {
             vocab_size: info.vocab_size,
             block_size: group.block_size,
@@ -48,7 +50,13 @@ pub(crate) struct Decoder {
 
 impl Decoder {
     pub(crate) fn new(session: u64, limits: Limits) -> Self {
-        Self { session, limits, next_step_id: 1, epoch: None, living: HashSet::new() }
+        Self {
+            session,
+            limits,
+            next_step_id: 1,
+            epoch: None,
+            living: HashSet::new(),
+        }
     }
 
     /// Checks the next step. After an error the decoder is of no more use.
@@ -56,7 +64,12 @@ impl Decoder {
         self.check_step_id(request.step_id)?;
         let new_session = self.check_epoch(request.session_epoch)?;
         self.drop_sequences(&request.drop)?;
-        let commands = request.commands.into_iter().enumerate().map(command).collect::<Result<_, _>>()?;
+        let commands = request
+            .commands
+            .into_iter()
+            .enumerate()
+            .map(command)
+            .collect::<Result<_, _>>()?;
         let new_sequences = request
             .new_sequences
             .into_iter()
@@ -79,7 +92,11 @@ impl Decoder {
     fn check_step_id(&mut self, given: u64) -> Result<(), InvalidStep> {
         if given != self.next_step_id {
             let rule = format!("the next step of this session is {}", self.next_step_id);
-            return Err(InvalidStep::Integer { field: Field::step("step_id"), given, rule });
+            return Err(InvalidStep::Integer {
+                field: Field::step("step_id"),
+                given,
+                rule,
+            });
         }
         self.next_step_id += 1;
         Ok(())
@@ -95,7 +112,11 @@ impl Decoder {
             Some(epoch) if epoch == given => Ok(false),
             Some(epoch) => {
                 let rule = format!("this session began with {epoch}; open a new stream for a new session");
-                Err(InvalidStep::Integer { field: Field::step("session_epoch"), given, rule })
+                Err(InvalidStep::Integer {
+                    field: Field::step("session_epoch"),
+                    given,
+                    rule,
+                })
             }
         }
     }
@@ -117,13 +138,25 @@ impl Decoder {
         let field = |name| Field::new_sequence(index, name);
         let num_tokens = arrays::len::<i32>(field("token_ids"), &given.token_ids)?;
         if num_tokens == 0 {
-            return Err(InvalidStep::Missing { field: field("token_ids") });
+            return Err(InvalidStep::Missing {
+                field: field("token_ids"),
+            });
         }
-        arrays::in_range(field("token_ids"), &given.token_ids, 0, i64::from(limits.vocab_size))?;
+        arrays::in_range(
+            field("token_ids"),
+            &given.token_ids,
+            0,
+            i64::from(limits.vocab_size),
+        )?;
         let mut tables = given.block_tables;
         if tables.len() > 1 {
             let (field, given) = (field("block_tables"), tables.len());
-            return Err(InvalidStep::TooMany { field, given, what: "KV groups", limit: 1 });
+            return Err(InvalidStep::TooMany {
+                field,
+                given,
+                what: "KV groups",
+                limit: 1,
+            });
         }
         let block_ids = tables.pop().unwrap_or_default().block_ids;
         let num_blocks = arrays::len::<i32>(field("block_tables[0].block_ids"), &block_ids)?;
@@ -135,7 +168,11 @@ impl Decoder {
         check_cached(cached, num_tokens, num_blocks, limits.block_size, index)?;
         if sampling.prompt_logprobs && cached > 0 {
             let rule = "with prompt_logprobs no token may be cached".to_owned();
-            return Err(InvalidStep::Integer { field: field("num_cached_tokens"), given: cached.into(), rule });
+            return Err(InvalidStep::Integer {
+                field: field("num_cached_tokens"),
+                given: cached.into(),
+                rule,
+            });
         }
         self.admit(index, given.sequence_id)?;
         Ok(NewSequence {
@@ -154,13 +191,25 @@ impl Decoder {
 
     fn admit(&mut self, index: usize, id: u64) -> Result<(), InvalidStep> {
         if !self.living.insert(id) {
-            let (field, rule) = (Field::new_sequence(index, "sequence_id"), "it lives already".to_owned());
-            return Err(InvalidStep::Integer { field, given: id, rule });
+            let (field, rule) = (
+                Field::new_sequence(index, "sequence_id"),
+                "it lives already".to_owned(),
+            );
+            return Err(InvalidStep::Integer {
+                field,
+                given: id,
+                rule,
+            });
         }
         let (given, limit) = (self.living.len(), self.limits.max_sequences as usize);
         if given > limit {
             let field = Field::step("new_sequences");
-            return Err(InvalidStep::TooMany { field, given, what: "living sequences", limit });
+            return Err(InvalidStep::TooMany {
+                field,
+                given,
+                what: "living sequences",
+                limit,
+            });
         }
         Ok(())
     }
@@ -174,17 +223,37 @@ impl Decoder {
         let tokens = sum(&given.num_tokens);
         let limit = self.limits.max_step_tokens as usize;
         if tokens > limit {
-            return Err(InvalidStep::TooMany { field: field("num_tokens"), given: tokens, what: "tokens", limit });
+            return Err(InvalidStep::TooMany {
+                field: field("num_tokens"),
+                given: tokens,
+                what: "tokens",
+                limit,
+            });
         }
         arrays::exact_len::<i32>(field("new_block_counts"), &given.new_block_counts, rows, "a row")?;
-        arrays::in_range(field("new_block_counts"), &given.new_block_counts, 0, i64::from(i32::MAX))?;
+        arrays::in_range(
+            field("new_block_counts"),
+            &given.new_block_counts,
+            0,
+            i64::from(i32::MAX),
+        )?;
         let blocks = sum(&given.new_block_counts);
         let per = "a block counted by new_block_counts";
         arrays::exact_len::<i32>(field("new_blocks"), &given.new_blocks, blocks, per)?;
-        arrays::in_range(field("new_blocks"), &given.new_blocks, 0, i64::from(self.limits.num_blocks))?;
+        arrays::in_range(
+            field("new_blocks"),
+            &given.new_blocks,
+            0,
+            i64::from(self.limits.num_blocks),
+        )?;
         if !given.num_draft_tokens.is_empty() {
             arrays::exact_len::<i32>(field("num_draft_tokens"), &given.num_draft_tokens, rows, "a row")?;
-            arrays::in_range(field("num_draft_tokens"), &given.num_draft_tokens, 0, i64::from(i32::MAX))?;
+            arrays::in_range(
+                field("num_draft_tokens"),
+                &given.num_draft_tokens,
+                0,
+                i64::from(i32::MAX),
+            )?;
         }
         Ok(Rows {
             sequence_ids: given.sequence_ids,
@@ -206,7 +275,11 @@ impl Decoder {
                 continue;
             };
             let field = Field::rows("sequence_ids");
-            return Err(InvalidStep::Integer { field, given, rule: rule.to_owned() });
+            return Err(InvalidStep::Integer {
+                field,
+                given,
+                rule: rule.to_owned(),
+            });
         }
         Ok(())
     }
@@ -214,7 +287,9 @@ impl Decoder {
 
 /// The sum of a checked array of numbers that are not negative.
 fn sum(bytes: &[u8]) -> usize {
-    arrays::iter::<i32>(bytes).map(|value| value.unsigned_abs() as usize).sum()
+    arrays::iter::<i32>(bytes)
+        .map(|value| value.unsigned_abs() as usize)
+        .sum()
 }
 
 fn check_prompt_length(given: u32, num_tokens: usize, index: usize) -> Result<(), InvalidStep> {
@@ -223,7 +298,11 @@ fn check_prompt_length(given: u32, num_tokens: usize, index: usize) -> Result<()
     }
     let rule = format!("the sequence has {num_tokens} tokens");
     let field = Field::new_sequence(index, "num_prompt_tokens");
-    Err(InvalidStep::Integer { field, given: given.into(), rule })
+    Err(InvalidStep::Integer {
+        field,
+        given: given.into(),
+        rule,
+    })
 }
 
 fn check_cached(
@@ -243,7 +322,11 @@ fn check_cached(
         return Ok(());
     };
     let field = Field::new_sequence(index, "num_cached_tokens");
-    Err(InvalidStep::Integer { field, given: given.into(), rule })
+    Err(InvalidStep::Integer {
+        field,
+        given: given.into(),
+        rule,
+    })
 }
 
 fn grammar(kind: v1::grammar::Kind) -> Grammar {
@@ -257,11 +340,21 @@ fn grammar(kind: v1::grammar::Kind) -> Grammar {
 fn command((index, given): (usize, v1::Command)) -> Result<Command, InvalidStep> {
     use v1::command::Kind;
     let kind = match given.kind {
-        Some(Kind::LoadAdapter(load)) => CommandKind::LoadAdapter { name: load.name, path: load.path },
+        Some(Kind::LoadAdapter(load)) => CommandKind::LoadAdapter {
+            name: load.name,
+            path: load.path,
+        },
         Some(Kind::UnloadAdapter(unload)) => CommandKind::UnloadAdapter { name: unload.name },
-        None => return Err(InvalidStep::Missing { field: Field::command(index, "kind") }),
+        None => {
+            return Err(InvalidStep::Missing {
+                field: Field::command(index, "kind"),
+            });
+        }
     };
-    Ok(Command { command_id: given.command_id, kind })
+    Ok(Command {
+        command_id: given.command_id,
+        kind,
+    })
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use std::io;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -43,8 +43,13 @@ pub enum EndpointError {
 pub struct Endpoint {
     shared: Arc<Shared>,
     path: PathBuf,
-    shutdown: Option<oneshot::Sender<()>>,
-    thread: Option<JoinHandle<()>>,
+    server: Mutex<Option<Running>>,
+}
+
+#[derive(Debug)]
+struct Running {
+    shutdown: oneshot::Sender<()>,
+    thread: JoinHandle<()>,
 }
 
 impl Endpoint {
@@ -53,17 +58,28 @@ impl Endpoint {
     pub fn bind(path: &Path) -> Result<Self, EndpointError> {
         let listener = socket::bind(path)?;
         let shared = Arc::new(Shared::new());
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_io()
+            .enable_time()
+            .build()?;
         let (shutdown, closed) = oneshot::channel();
-        let service = Service { shared: Arc::clone(&shared) };
+        let service = Service {
+            shared: Arc::clone(&shared),
+        };
         let failed = Arc::clone(&shared);
-        let thread = std::thread::Builder::new().name("shard-endpoint".to_owned()).spawn(move || {
-            if let Err(cause) = runtime.block_on(serve(listener, service, closed)) {
-                failed.set_phase(Phase::Failed, cause);
-                failed.close();
-            }
-        })?;
-        Ok(Self { shared, path: path.to_owned(), shutdown: Some(shutdown), thread: Some(thread) })
+        let thread = std::thread::Builder::new()
+            .name("shard-endpoint".to_owned())
+            .spawn(move || {
+                if let Err(cause) = runtime.block_on(serve(listener, service, closed)) {
+                    failed.set_phase(Phase::Failed, cause);
+                    failed.close();
+                }
+            })?;
+        Ok(Self {
+            shared,
+            path: path.to_owned(),
+            server: Mutex::new(Some(Running { shutdown, thread })),
+        })
     }
 
     /// What `Health` answers from now on; `Info` and `Execute` are served in `Phase::Ready` only.
@@ -98,17 +114,17 @@ impl Endpoint {
 
     /// Stops serving: the living session ends with UNAVAILABLE, `next` returns `Next::Closed`, and
     /// the socket is gone. Safe to call from another thread than the runner's, and twice.
-    pub fn close(&mut self) {
+    pub fn close(&self) {
         self.shared.close();
-        if let Some(shutdown) = self.shutdown.take() {
-            // The thread may have ended already; then nobody listens.
-            let _ = shutdown.send(());
-        }
-        if let Some(thread) = self.thread.take() {
-            // A panic there was reported by the thread itself.
-            let _ = thread.join();
-            let _ = std::fs::remove_file(&self.path);
-        }
+        let running = self.server.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Some(Running { shutdown, thread }) = running else {
+            return;
+        };
+        // The thread may have ended already; then nobody listens.
+        let _ = shutdown.send(());
+        // A panic there was reported by the thread itself.
+        let _ = thread.join();
+        let _ = std::fs::remove_file(&self.path);
     }
 }
 
@@ -118,7 +134,11 @@ impl Drop for Endpoint {
     }
 }
 
-async fn serve(listener: UnixListener, service: Service, closed: oneshot::Receiver<()>) -> Result<(), String> {
+async fn serve(
+    listener: UnixListener,
+    service: Service,
+    closed: oneshot::Receiver<()>,
+) -> Result<(), String> {
     let listener = tokio::net::UnixListener::from_std(listener).map_err(|error| error.to_string())?;
     let shard = ShardServer::new(service)
         .max_decoding_message_size(MAX_MESSAGE_BYTES)

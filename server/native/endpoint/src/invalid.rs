@@ -21,23 +21,38 @@ enum Parent {
 
 impl Field {
     pub(crate) const fn step(name: &'static str) -> Self {
-        Self { parent: Parent::Step, name }
+        Self {
+            parent: Parent::Step,
+            name,
+        }
     }
 
     pub(crate) const fn rows(name: &'static str) -> Self {
-        Self { parent: Parent::Rows, name }
+        Self {
+            parent: Parent::Rows,
+            name,
+        }
     }
 
     pub(crate) const fn new_sequence(index: usize, name: &'static str) -> Self {
-        Self { parent: Parent::NewSequence(index), name }
+        Self {
+            parent: Parent::NewSequence(index),
+            name,
+        }
     }
 
     pub(crate) const fn sampling(index: usize, name: &'static str) -> Self {
-        Self { parent: Parent::Sampling(index), name }
+        Self {
+            parent: Parent::Sampling(index),
+            name,
+        }
     }
 
     pub(crate) const fn command(index: usize, name: &'static str) -> Self {
-        Self { parent: Parent::Command(index), name }
+        Self {
+            parent: Parent::Command(index),
+            name,
+        }
     }
 }
 

@@ -107,9 +107,16 @@ impl Outcome {
             command_results: self
                 .command_results
                 .into_iter()
-                .map(|result| v1::CommandResult { command_id: result.command_id, error: result.error })
+                .map(|result| v1::CommandResult {
+                    command_id: result.command_id,
+                    error: result.error,
+                })
                 .collect(),
-            prompt_logprobs: self.prompt_logprobs.into_iter().map(PromptLogprobs::into_proto).collect(),
+            prompt_logprobs: self
+                .prompt_logprobs
+                .into_iter()
+                .map(PromptLogprobs::into_proto)
+                .collect(),
         })
     }
 
@@ -125,8 +132,19 @@ impl Outcome {
         check_top(&self.top_counts, &self.top_token_ids, &self.top_logprobs)?;
         for prompt in &self.prompt_logprobs {
             let positions = prompt.logprobs.len() / size_of::<f32>();
-            exact("prompt_logprobs.logprobs", &prompt.logprobs, positions, 4, "position")?;
-            optional("prompt_logprobs.top_counts", &prompt.top_counts, positions, "position")?;
+            exact(
+                "prompt_logprobs.logprobs",
+                &prompt.logprobs,
+                positions,
+                4,
+                "position",
+            )?;
+            optional(
+                "prompt_logprobs.top_counts",
+                &prompt.top_counts,
+                positions,
+                "position",
+            )?;
             check_top(&prompt.top_counts, &prompt.top_token_ids, &prompt.top_logprobs)?;
         }
         Ok(())
@@ -152,8 +170,17 @@ fn check_top(counts: &Bytes, ids: &Bytes, logprobs: &Bytes) -> Result<(), Invali
     exact("top_logprobs", logprobs, total, 4, "entry counted by top_counts")
 }
 
-fn optional(field: &'static str, bytes: &Bytes, entries: usize, per: &'static str) -> Result<(), InvalidOutcome> {
-    if bytes.is_empty() { Ok(()) } else { exact(field, bytes, entries, 4, per) }
+fn optional(
+    field: &'static str,
+    bytes: &Bytes,
+    entries: usize,
+    per: &'static str,
+) -> Result<(), InvalidOutcome> {
+    if bytes.is_empty() {
+        Ok(())
+    } else {
+        exact(field, bytes, entries, 4, per)
+    }
 }
 
 fn exact(
@@ -167,12 +194,20 @@ fn exact(
     if given == expected {
         Ok(())
     } else {
-        Err(InvalidOutcome { field, given, expected, element_bytes, per })
+        Err(InvalidOutcome {
+            field,
+            given,
+            expected,
+            element_bytes,
+            per,
+        })
     }
 }
 
 fn sum(counts: &[u8]) -> usize {
-    crate::arrays::iter::<i32>(counts).map(|count| count.max(0).unsigned_abs() as usize).sum()
+    crate::arrays::iter::<i32>(counts)
+        .map(|count| count.max(0).unsigned_abs() as usize)
+        .sum()
 }
 
 #[cfg(test)]
@@ -208,10 +243,25 @@ mod tests {
 
     #[test]
     fn arrays_that_do_not_fit_together_are_named() {
-        let outcome = Outcome { token_ids: packed(&[42, 43]), ..one_token() };
+        let outcome = Outcome {
+            token_ids: packed(&[42, 43]),
+            ..one_token()
+        };
         let error = outcome.into_response(1).unwrap_err().to_string();
-        assert_eq!(error, "token_ids has 8 bytes where 4 are needed: 4 for each accepted token");
-        let outcome = Outcome { top_counts: packed(&[2]), ..one_token() };
-        assert!(outcome.into_response(1).unwrap_err().to_string().starts_with("top_token_ids has 0 bytes"));
+        assert_eq!(
+            error,
+            "token_ids has 8 bytes where 4 are needed: 4 for each accepted token"
+        );
+        let outcome = Outcome {
+            top_counts: packed(&[2]),
+            ..one_token()
+        };
+        assert!(
+            outcome
+                .into_response(1)
+                .unwrap_err()
+                .to_string()
+                .starts_with("top_token_ids has 0 bytes")
+        );
     }
 }

@@ -9,8 +9,14 @@ use crate::invalid::{Field, InvalidStep};
 
 type Rule = (fn(f32) -> bool, &'static str);
 
-const NOT_NEGATIVE: Rule = (|value| value.is_finite() && value >= 0.0, "it must be finite and at least 0");
-const POSITIVE: Rule = (|value| value.is_finite() && value > 0.0, "it must be finite and above 0");
+const NOT_NEGATIVE: Rule = (
+    |value| value.is_finite() && value >= 0.0,
+    "it must be finite and at least 0",
+);
+const POSITIVE: Rule = (
+    |value| value.is_finite() && value > 0.0,
+    "it must be finite and above 0",
+);
 const FRACTION: Rule = (|value| (0.0..=1.0).contains(&value), "it must lie in [0, 1]");
 const POSITIVE_FRACTION: Rule = (|value| value > 0.0 && value <= 1.0, "it must lie in (0, 1]");
 const FINITE: Rule = (f32::is_finite, "it must be finite");
@@ -26,15 +32,26 @@ pub(crate) fn decode(
         if (rule.0)(value) {
             Ok(value)
         } else {
-            Err(InvalidStep::Number { field: Field::sampling(index, name), given: value, rule: rule.1 })
+            Err(InvalidStep::Number {
+                field: Field::sampling(index, name),
+                given: value,
+                rule: rule.1,
+            })
         }
     };
     let count = |name, value: u32| {
         if value <= limits.max_top_logprobs {
             return Ok(value);
         }
-        let rule = format!("this shard returns at most {} (see Info)", limits.max_top_logprobs);
-        Err(InvalidStep::Integer { field: Field::sampling(index, name), given: value.into(), rule })
+        let rule = format!(
+            "this shard returns at most {} (see Info)",
+            limits.max_top_logprobs
+        );
+        Err(InvalidStep::Integer {
+            field: Field::sampling(index, name),
+            given: value.into(),
+            rule,
+        })
     };
     let sampling = Sampling {
         temperature: number("temperature", given.temperature.unwrap_or(1.0), NOT_NEGATIVE)?,
@@ -42,7 +59,11 @@ pub(crate) fn decode(
         top_p: number("top_p", given.top_p.unwrap_or(1.0), POSITIVE_FRACTION)?,
         min_p: number("min_p", given.min_p, FRACTION)?,
         typical_p: number("typical_p", given.typical_p.unwrap_or(1.0), POSITIVE_FRACTION)?,
-        repetition_penalty: number("repetition_penalty", given.repetition_penalty.unwrap_or(1.0), POSITIVE)?,
+        repetition_penalty: number(
+            "repetition_penalty",
+            given.repetition_penalty.unwrap_or(1.0),
+            POSITIVE,
+        )?,
         frequency_penalty: number("frequency_penalty", given.frequency_penalty, FINITE)?,
         presence_penalty: number("presence_penalty", given.presence_penalty, FINITE)?,
         logprobs: given.logprobs,
@@ -71,9 +92,18 @@ fn check_arrays(sampling: &Sampling, index: usize, limits: &Limits) -> Result<()
     }
     let field = Field::sampling(index, "logit_bias_values");
     let expected = sampling.logit_bias_ids.len() / size_of::<i32>();
-    arrays::exact_len::<f32>(field, &sampling.logit_bias_values, expected, "an entry of logit_bias_ids")?;
+    arrays::exact_len::<f32>(
+        field,
+        &sampling.logit_bias_values,
+        expected,
+        "an entry of logit_bias_ids",
+    )?;
     match arrays::iter::<f32>(&sampling.logit_bias_values).find(|value| !value.is_finite()) {
-        Some(given) => Err(InvalidStep::Number { field, given, rule: FINITE.1 }),
+        Some(given) => Err(InvalidStep::Number {
+            field,
+            given,
+            rule: FINITE.1,
+        }),
         None => Ok(()),
     }
 }

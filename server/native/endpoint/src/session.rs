@@ -140,7 +140,10 @@ impl Shared {
 
     pub(crate) fn health(&self) -> v1::HealthResponse {
         let state = self.lock();
-        v1::HealthResponse { phase: state.phase.into(), message: state.message.clone() }
+        v1::HealthResponse {
+            phase: state.phase.into(),
+            message: state.message.clone(),
+        }
     }
 
     pub(crate) fn set_info(&self, info: v1::InfoResponse) {
@@ -165,7 +168,9 @@ impl Shared {
             let opened = self.lock().try_open();
             match opened {
                 Err(status) if status.code() == tonic::Code::AlreadyExists => {
-                    tokio::time::timeout_at(deadline, vacated).await.map_err(|_| status)?;
+                    tokio::time::timeout_at(deadline, vacated)
+                        .await
+                        .map_err(|_| status)?;
                 }
                 other => return other,
             }
@@ -189,7 +194,9 @@ impl Shared {
     fn try_push(&self, frame: Frame) -> Push {
         let mut state = self.lock();
         let full = state.frames.len() >= FRAME_QUEUE_CAPACITY;
-        let Some(session) = state.session_of(frame.session) else { return Push::SessionOver };
+        let Some(session) = state.session_of(frame.session) else {
+            return Push::SessionOver;
+        };
         if full {
             return Push::Full(Box::new(frame));
         }
@@ -212,15 +219,23 @@ impl Shared {
             if state.closed {
                 return Next::Closed;
             }
-            let Some(left) = timeout.checked_sub(start.elapsed()) else { return Next::TimedOut };
-            state = self.frame_ready.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+            let Some(left) = timeout.checked_sub(start.elapsed()) else {
+                return Next::TimedOut;
+            };
+            state = self
+                .frame_ready
+                .wait_timeout(state, left)
+                .unwrap_or_else(PoisonError::into_inner)
+                .0;
         }
     }
 
     /// Hands a response to the session's stream.
     pub(crate) fn respond(&self, number: u64, response: v1::StepResponse) -> SendResult {
         let mut state = self.lock();
-        let Some(session) = state.session_of(number) else { return SendResult::SessionOver };
+        let Some(session) = state.session_of(number) else {
+            return SendResult::SessionOver;
+        };
         session.unanswered = session.unanswered.saturating_sub(1);
         let finished = session.input_ended && session.unanswered == 0;
         let sent = session.responses.try_send(response);
@@ -240,7 +255,9 @@ impl Shared {
     /// The client sends no more steps: the session lives until all are answered.
     pub(crate) fn input_ended(&self, number: u64) {
         let mut state = self.lock();
-        let Some(session) = state.session_of(number) else { return };
+        let Some(session) = state.session_of(number) else {
+            return;
+        };
         session.input_ended = true;
         let finished = session.unanswered == 0;
         drop(state);
@@ -265,7 +282,9 @@ impl Shared {
     }
 
     fn vacate(&self, state: &mut State, status: Option<Status>) {
-        let Some(session) = state.session.take() else { return };
+        let Some(session) = state.session.take() else {
+            return;
+        };
         if let Some(status) = status {
             // The first cause is the one that counts.
             let _ = session.ending.status.set(status);
@@ -313,7 +332,12 @@ impl State {
             unanswered: 0,
             input_ended: false,
         });
-        Ok(Opened { number: self.sessions_opened, limits, responses, ending })
+        Ok(Opened {
+            number: self.sessions_opened,
+            limits,
+            responses,
+            ending,
+        })
     }
 
     fn not_ready(&self) -> Status {

@@ -36,7 +36,13 @@ pub enum SocketError {
 /// Binds `path` with permissions 0600, replacing a socket that nobody serves.
 pub(crate) fn bind(path: &Path) -> Result<UnixListener, SocketError> {
     remove_stale(path)?;
-    let failed = |action| move |source| SocketError::Io { action, path: path.to_owned(), source };
+    let failed = |action| {
+        move |source| SocketError::Io {
+            action,
+            path: path.to_owned(),
+            source,
+        }
+    };
     // Bound under another name first: under its own one it appears with its permissions in place.
     let mut hidden = path.as_os_str().to_owned();
     hidden.push("~");
@@ -50,17 +56,27 @@ pub(crate) fn bind(path: &Path) -> Result<UnixListener, SocketError> {
 }
 
 fn remove_stale(path: &Path) -> Result<(), SocketError> {
-    let failed = |action| move |source| SocketError::Io { action, path: path.to_owned(), source };
+    let failed = |action| {
+        move |source| SocketError::Io {
+            action,
+            path: path.to_owned(),
+            source,
+        }
+    };
     let metadata = match std::fs::symlink_metadata(path) {
         Ok(metadata) => metadata,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         Err(error) => return Err(failed("examine")(error)),
     };
     if !metadata.file_type().is_socket() {
-        return Err(SocketError::NotASocket { path: path.to_owned() });
+        return Err(SocketError::NotASocket {
+            path: path.to_owned(),
+        });
     }
     if UnixStream::connect(path).is_ok() {
-        return Err(SocketError::InUse { path: path.to_owned() });
+        return Err(SocketError::InUse {
+            path: path.to_owned(),
+        });
     }
     std::fs::remove_file(path).map_err(failed("remove the stale"))
 }
@@ -74,7 +90,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("shard-0");
         let _listener = bind(&path).unwrap();
-        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(
+            std::fs::metadata(&path).unwrap().permissions().mode() & 0o777,
+            0o600
+        );
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
         UnixStream::connect(&path).unwrap();
     }
@@ -111,6 +130,9 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("s".repeat(200));
         let error = bind(&path).unwrap_err().to_string();
-        assert!(error.contains(&format!("({} bytes)", path.as_os_str().len())), "{error}");
+        assert!(
+            error.contains(&format!("({} bytes)", path.as_os_str().len())),
+            "{error}"
+        );
     }
 }

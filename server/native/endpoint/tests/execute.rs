@@ -1,5 +1,6 @@
 //! A real client against a real endpoint over a socket, without Python. The test's own thread plays
 //! the runner, which blocks; the client's connection runs on the workers.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -27,7 +28,11 @@ fn shard() -> Shard {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("shard-0");
     let endpoint = Endpoint::bind(&path).unwrap();
-    Shard { endpoint, path, _folder: folder }
+    Shard {
+        endpoint,
+        path,
+        _folder: folder,
+    }
 }
 
 fn ready_shard() -> Shard {
@@ -35,7 +40,11 @@ fn ready_shard() -> Shard {
     shard.endpoint.set_info(InfoResponse {
         model_type: "llama".to_owned(),
         vocab_size: 1 << 30,
-        kv_groups: vec![KvGroup { block_size: 16, num_blocks: 1024, bytes_per_block: 1 }],
+        kv_groups: vec![KvGroup {
+            block_size: 16,
+            num_blocks: 1024,
+            bytes_per_block: 1,
+        }],
         max_step_tokens: 4096,
         max_sequences: 256,
         ..Default::default()
@@ -79,7 +88,12 @@ impl Session {
     }
 
     async fn step(&self, step_id: u64, session_epoch: u64) {
-        self.send(StepRequest { step_id, session_epoch, ..Default::default() }).await;
+        self.send(StepRequest {
+            step_id,
+            session_epoch,
+            ..Default::default()
+        })
+        .await;
     }
 
     async fn send(&self, step: StepRequest) {
@@ -87,7 +101,9 @@ impl Session {
     }
 
     async fn response(&mut self) -> Result<Option<StepResponse>, Status> {
-        tokio::time::timeout(SOON, self.responses.message()).await.expect("a response or an end")
+        tokio::time::timeout(SOON, self.responses.message())
+            .await
+            .expect("a response or an end")
     }
 
     async fn refusal(&mut self) -> Status {
@@ -101,15 +117,29 @@ async fn health_answers_from_the_first_moment_and_info_when_ready() {
     let mut client = shard.client().await;
     let health = client.health(v1::HealthRequest {}).await.unwrap().into_inner();
     assert_eq!(health.phase(), Phase::Starting);
-    shard.endpoint.set_phase(Phase::Loading, "reading model.safetensors");
+    shard
+        .endpoint
+        .set_phase(Phase::Loading, "reading model.safetensors");
     let health = client.health(v1::HealthRequest {}).await.unwrap().into_inner();
-    assert_eq!((health.phase(), health.message.as_str()), (Phase::Loading, "reading model.safetensors"));
+    assert_eq!(
+        (health.phase(), health.message.as_str()),
+        (Phase::Loading, "reading model.safetensors")
+    );
     let refused = client.info(v1::InfoRequest {}).await.unwrap_err();
     assert_eq!(refused.code(), Code::Unavailable);
-    assert_eq!(refused.message(), "the shard is not ready (PHASE_LOADING): reading model.safetensors");
+    assert_eq!(
+        refused.message(),
+        "the shard is not ready (PHASE_LOADING): reading model.safetensors"
+    );
     assert_eq!(shard.session().await.err().unwrap().code(), Code::Unavailable);
     let ready = ready_shard();
-    let info = ready.client().await.info(v1::InfoRequest {}).await.unwrap().into_inner();
+    let info = ready
+        .client()
+        .await
+        .info(v1::InfoRequest {})
+        .await
+        .unwrap()
+        .into_inner();
     assert_eq!(info.model_type, "llama");
 }
 
@@ -123,7 +153,10 @@ async fn steps_are_answered_in_order_with_two_in_flight() {
     assert_eq!((first.step_id, first.new_session), (1, true));
     assert_eq!((second.step_id, second.new_session), (2, false));
     for frame in [&first, &second] {
-        assert_eq!(shard.endpoint.send(frame, Outcome::default()).unwrap(), SendResult::Sent);
+        assert_eq!(
+            shard.endpoint.send(frame, Outcome::default()).unwrap(),
+            SendResult::Sent
+        );
     }
     assert_eq!(session.response().await.unwrap().unwrap().step_id, 1);
     assert_eq!(session.response().await.unwrap().unwrap().step_id, 2);
@@ -137,7 +170,10 @@ async fn input_that_ends_is_answered_to_its_end() {
     let frame = shard.next();
     let Session { steps, responses } = session;
     drop(steps);
-    session = Session { steps: mpsc::channel(1).0, responses };
+    session = Session {
+        steps: mpsc::channel(1).0,
+        responses,
+    };
     shard.endpoint.send(&frame, Outcome::default()).unwrap();
     assert_eq!(session.response().await.unwrap().unwrap().step_id, 1);
     assert_eq!(session.response().await.unwrap(), None);
@@ -165,10 +201,16 @@ async fn a_client_that_is_gone_leaves_the_shard_to_the_next_and_its_steps_are_di
     first.step(2, 5).await;
     drop(first);
     let mut second = Session::open(&mut client).await.unwrap();
-    assert_eq!(shard.endpoint.send(&running, Outcome::default()).unwrap(), SendResult::SessionOver);
+    assert_eq!(
+        shard.endpoint.send(&running, Outcome::default()).unwrap(),
+        SendResult::SessionOver
+    );
     second.step(1, 6).await;
     let frame = shard.next();
-    assert_eq!((frame.session_epoch, frame.step_id, frame.new_session), (6, 1, true));
+    assert_eq!(
+        (frame.session_epoch, frame.step_id, frame.new_session),
+        (6, 1, true)
+    );
     shard.endpoint.send(&frame, Outcome::default()).unwrap();
     assert_eq!(second.response().await.unwrap().unwrap().step_id, 1);
 }
@@ -189,8 +231,17 @@ async fn a_client_whose_connection_breaks_leaves_the_shard_to_the_next() {
 async fn an_invalid_step_ends_the_session_with_the_field_named() {
     let shard = ready_shard();
     let mut session = shard.session().await.unwrap();
-    let rows = v1::Rows { sequence_ids: Bytes::from_static(&[1, 2, 3]), ..Default::default() };
-    session.send(StepRequest { step_id: 1, rows: Some(rows), ..Default::default() }).await;
+    let rows = v1::Rows {
+        sequence_ids: Bytes::from_static(&[1, 2, 3]),
+        ..Default::default()
+    };
+    session
+        .send(StepRequest {
+            step_id: 1,
+            rows: Some(rows),
+            ..Default::default()
+        })
+        .await;
     let refused = session.refusal().await;
     assert_eq!(refused.code(), Code::InvalidArgument);
     assert_eq!(
@@ -211,9 +262,19 @@ async fn a_runner_that_fails_ends_the_session_with_its_cause() {
     let frame = shard.next();
     shard.endpoint.fail("CUDA error: an illegal memory access");
     let status = session.refusal().await;
-    assert_eq!((status.code(), status.message()), (Code::Internal, "CUDA error: an illegal memory access"));
-    assert_eq!(shard.endpoint.send(&frame, Outcome::default()).unwrap(), SendResult::SessionOver);
-    assert_eq!(shard.endpoint.next(Duration::ZERO), Next::TimedOut, "the second step is discarded");
+    assert_eq!(
+        (status.code(), status.message()),
+        (Code::Internal, "CUDA error: an illegal memory access")
+    );
+    assert_eq!(
+        shard.endpoint.send(&frame, Outcome::default()).unwrap(),
+        SendResult::SessionOver
+    );
+    assert_eq!(
+        shard.endpoint.next(Duration::ZERO),
+        Next::TimedOut,
+        "the second step is discarded"
+    );
 }
 
 /// One step of about `bytes` bytes.
@@ -224,7 +285,11 @@ fn big_step(bytes: usize) -> StepRequest {
         num_prompt_tokens: 1,
         ..Default::default()
     };
-    StepRequest { step_id: 1, new_sequences: vec![sequence], ..Default::default() }
+    StepRequest {
+        step_id: 1,
+        new_sequences: vec![sequence],
+        ..Default::default()
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -239,7 +304,11 @@ async fn a_step_of_almost_the_limit_passes_and_a_larger_one_is_refused() {
     session.send(big_step(MAX_MESSAGE_BYTES)).await;
     let refused = session.refusal().await;
     assert_eq!(refused.code(), Code::OutOfRange);
-    assert!(refused.message().contains(&MAX_MESSAGE_BYTES.to_string()), "{}", refused.message());
+    assert!(
+        refused.message().contains(&MAX_MESSAGE_BYTES.to_string()),
+        "{}",
+        refused.message()
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -289,13 +358,16 @@ async fn a_client_that_reads_no_responses_is_cut_off() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn closing_ends_the_session_and_the_wait_and_removes_the_socket() {
-    let mut shard = ready_shard();
+    let shard = ready_shard();
     let mut session = shard.session().await.unwrap();
     session.step(1, 5).await;
     shard.next();
     shard.endpoint.close();
     let status = session.refusal().await;
-    assert_eq!((status.code(), status.message()), (Code::Unavailable, "the shard shuts down"));
+    assert_eq!(
+        (status.code(), status.message()),
+        (Code::Unavailable, "the shard shuts down")
+    );
     assert_eq!(shard.endpoint.next(SOON), Next::Closed);
     assert!(!shard.path.exists());
 }
