@@ -113,7 +113,7 @@ def load(tool: str, port: int, row: Row, prompts: int, seed: int) -> dict:
     command = [tool, "http", "--address", f"127.0.0.1:{port}", "--concurrency", str(row.concurrency), "--prompts", str(prompts)]
     command += ["--prompt-tokens", str(row.prompt_tokens), "--output-tokens", str(row.output_tokens)]
     command += ["--vocabulary", "127999", "--seed", str(seed), "--threads", "4"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=400)
+    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=400)
     if done.returncode:
         raise SystemExit(f"{row}: {done.stderr}")
     return json.loads(done.stdout)
@@ -123,13 +123,16 @@ def sample_gpu(stop: threading.Event, seen: list[int]) -> None:
     """Samples nvidia-smi's utilisation while a load runs."""
     while not stop.wait(1):
         out = subprocess.run(
-            ["nvidia-smi", "--query-gpu=utilization.gpu", "--format=csv,noheader,nounits"], capture_output=True, text=True
+            ["nvidia-smi", "--query-gpu=utilization.gpu", "--format=csv,noheader,nounits"],
+            check=False,
+            capture_output=True,
+            text=True,
         ).stdout
         seen += [int(value) for value in re.findall(r"\d+", out)[:1]]
 
 
 def commit() -> str:
-    done = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True)
+    done = subprocess.run(["git", "rev-parse", "--short", "HEAD"], check=False, capture_output=True, text=True)
     return done.stdout.strip() or os.environ.get("COMMIT", "unknown")
 
 
