@@ -31,7 +31,14 @@ VOCABULARY = 49152
 def load(server: Server, tool: Path, concurrency: int, prompts: int, seed: int) -> dict:
     """One closed loop; figures as shardline-load prints them."""
     command = [str(tool), "http", "--address", f"127.0.0.1:{server.port}", "--concurrency", str(concurrency)]
-    command += ["--prompts", str(prompts), "--prompt-tokens", str(PROMPT_TOKENS), "--output-tokens", str(OUTPUT_TOKENS)]
+    command += [
+        "--prompts",
+        str(prompts),
+        "--prompt-tokens",
+        str(PROMPT_TOKENS),
+        "--output-tokens",
+        str(OUTPUT_TOKENS),
+    ]
     command += ["--vocabulary", str(VOCABULARY), "--seed", str(seed)]
     return json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
 
@@ -44,7 +51,9 @@ class Peer:
 
         torch.set_num_threads(os.cpu_count() or 1)
         path = demo_model_path()
-        self._model = AutoModelForCausalLM.from_pretrained(path.parent, gguf_file=path.name, dtype=torch.float32).eval()
+        self._model = AutoModelForCausalLM.from_pretrained(
+            path.parent, gguf_file=path.name, dtype=torch.float32
+        ).eval()
 
     @torch.inference_mode()
     def tok_s(self, seed: int) -> float:
@@ -67,7 +76,9 @@ def spread(values: list[float]) -> str:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--pairs", type=int, default=5)
     parser.add_argument("--load-tool", type=Path, default=HERE.parent / "target/release/shardline-load")
     args = parser.parse_args()
@@ -83,9 +94,13 @@ def main() -> int:
             alone = load(server, args.load_tool, 1, 1, 200 + pair)
             one.append(alone["out_tok_s"])
             sixteen.append(load(server, args.load_tool, 16, 16, 300 + pair)["out_tok_s"])
-    print(f"demo model, {PROMPT_TOKENS}/{OUTPUT_TOKENS} tokens, float32, {os.cpu_count()} cores; median (min-max) of {args.pairs} pairs")
+    print(
+        f"demo model, {PROMPT_TOKENS}/{OUTPUT_TOKENS} tokens, float32, {os.cpu_count()} cores; median (min-max) of {args.pairs} pairs"
+    )
     print(f"| transformers.generate, one at a time | {spread(theirs)} tok/s |")
-    print(f"| shardline, one stream | {spread(one)} tok/s | {spread([a / b for a, b in zip(one, theirs, strict=True)])} × transformers |")
+    print(
+        f"| shardline, one stream | {spread(one)} tok/s | {spread([a / b for a, b in zip(one, theirs, strict=True)])} × transformers |"
+    )
     print(
         f"| shardline, 16 streams | {spread(sixteen)} tok/s "
         f"| {spread([a / b for a, b in zip(sixteen, theirs, strict=True)])} × transformers "

@@ -76,9 +76,29 @@ class Server:
         self.port = free_port()
         self.log = log
         self.started = time.monotonic()
-        launcher = shutil.which("shardline-launcher") or str(Path(sys.executable).parent / "shardline-launcher")
-        command = [launcher, "--model-id", str(folder), "--load-format", "dummy", "--dtype", "bfloat16", "--hostname", "127.0.0.1"]
-        command += ["--port", str(self.port), "--max-concurrent-requests", "1024", "--prefix-caching", "false", *arguments]
+        launcher = shutil.which("shardline-launcher") or str(
+            Path(sys.executable).parent / "shardline-launcher"
+        )
+        command = [
+            launcher,
+            "--model-id",
+            str(folder),
+            "--load-format",
+            "dummy",
+            "--dtype",
+            "bfloat16",
+            "--hostname",
+            "127.0.0.1",
+        ]
+        command += [
+            "--port",
+            str(self.port),
+            "--max-concurrent-requests",
+            "1024",
+            "--prefix-caching",
+            "false",
+            *arguments,
+        ]
         self.process = subprocess.Popen(command, stdout=log.open("wb"), stderr=subprocess.STDOUT)
         self._wait()
 
@@ -110,7 +130,16 @@ class Server:
 
 
 def load(tool: str, port: int, row: Row, prompts: int, seed: int) -> dict:
-    command = [tool, "http", "--address", f"127.0.0.1:{port}", "--concurrency", str(row.concurrency), "--prompts", str(prompts)]
+    command = [
+        tool,
+        "http",
+        "--address",
+        f"127.0.0.1:{port}",
+        "--concurrency",
+        str(row.concurrency),
+        "--prompts",
+        str(prompts),
+    ]
     command += ["--prompt-tokens", str(row.prompt_tokens), "--output-tokens", str(row.output_tokens)]
     command += ["--vocabulary", "127999", "--seed", str(seed), "--threads", "4"]
     done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=400)
@@ -132,17 +161,23 @@ def sample_gpu(stop: threading.Event, seen: list[int]) -> None:
 
 
 def commit() -> str:
-    done = subprocess.run(["git", "rev-parse", "--short", "HEAD"], check=False, capture_output=True, text=True)
+    done = subprocess.run(
+        ["git", "rev-parse", "--short", "HEAD"], check=False, capture_output=True, text=True
+    )
     return done.stdout.strip() or os.environ.get("COMMIT", "unknown")
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--rows", default=ROWS, help="model:concurrency:prompt tokens:output tokens, …")
     parser.add_argument("--load-tool", default="target/release/shardline-load")
     parser.add_argument("--out", type=Path, default=Path("benchmark/results/gpu.json"))
     parser.add_argument("--log", type=Path, default=Path(tempfile.gettempdir()) / "shardline-bench.log")
-    parser.add_argument("--seconds", type=float, default=1e9, help="start no further row after this many seconds")
+    parser.add_argument(
+        "--seconds", type=float, default=1e9, help="start no further row after this many seconds"
+    )
     parser.add_argument("server_arguments", nargs="*", help="further flags of the launcher, after --")
     args = parser.parse_args()
     begin = time.monotonic()
@@ -170,7 +205,13 @@ def main() -> int:
                 stop.set()
                 sampler.join()
                 limit = shapes.limit_tok_s(
-                    shapes.SHAPES[model], row.concurrency, prompts, row.prompt_tokens, row.output_tokens, copy, matmul
+                    shapes.SHAPES[model],
+                    row.concurrency,
+                    prompts,
+                    row.prompt_tokens,
+                    row.output_tokens,
+                    copy,
+                    matmul,
                 )
                 entry = {
                     "model": model,
@@ -179,7 +220,10 @@ def main() -> int:
                     "prompts": prompts,
                     "prompt_tokens": row.prompt_tokens,
                     "output_tokens": row.output_tokens,
-                    **{k: round(figures[k], 2) for k in ("out_tok_s", "ttft_mean_ms", "ttft_p99_ms", "itl_mean_ms", "itl_p99_ms")},
+                    **{
+                        k: round(figures[k], 2)
+                        for k in ("out_tok_s", "ttft_mean_ms", "ttft_p99_ms", "itl_mean_ms", "itl_p99_ms")
+                    },
                     "limit_tok_s": round(limit, 1),
                     "gpu_busy_percent": max(seen, default=None),
                 }

@@ -5,7 +5,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 VOCABULARY = 128256
-_LLAMA3 = {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_position_embeddings": 8192}
+_LLAMA3 = {
+    "rope_type": "llama3",
+    "factor": 8.0,
+    "low_freq_factor": 1.0,
+    "high_freq_factor": 4.0,
+    "original_max_position_embeddings": 8192,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +70,15 @@ def make(name: str, folder: Path) -> Path:
     }
     words = {f"t{i}": i for i in range(128000)} | {"<s>": 128000, "</s>": 128001}
     special = [
-        {"id": i, "content": text, "single_word": False, "lstrip": False, "rstrip": False, "normalized": False, "special": True}
+        {
+            "id": i,
+            "content": text,
+            "single_word": False,
+            "lstrip": False,
+            "rstrip": False,
+            "normalized": False,
+            "special": True,
+        }
         for text, i in (("<s>", 128000), ("</s>", 128001))
     ]
     tokenizer = {
@@ -84,7 +98,15 @@ def make(name: str, folder: Path) -> Path:
     return folder
 
 
-def limit_tok_s(shape: Shape, concurrency: int, prompts: int, prompt_tokens: int, output_tokens: int, bytes_s: float, flop_s: float) -> float:
+def limit_tok_s(
+    shape: Shape,
+    concurrency: int,
+    prompts: int,
+    prompt_tokens: int,
+    output_tokens: int,
+    bytes_s: float,
+    flop_s: float,
+) -> float:
     """Output tokens a second if nothing but the card's memory and matrix units took time.
 
     Prefill runs at the measured matmul rate; every decode step reads all weights and the KV of its rows

@@ -82,7 +82,9 @@ class Server:
         with self._changed:
             in_time = self._changed.wait_for(matches, timeout_s)
         if not found:
-            raise AssertionError(f"no {pattern!r} in the log ({'ended' if in_time else 'timed out'}):\n{self.log}")
+            raise AssertionError(
+                f"no {pattern!r} in the log ({'ended' if in_time else 'timed out'}):\n{self.log}"
+            )
         return found[0]
 
     def wait_ready(self) -> "Server":
@@ -97,7 +99,9 @@ class Server:
             code = self.process.wait(STOP_TIMEOUT_S)
         except subprocess.TimeoutExpired:
             self.process.kill()
-            raise AssertionError(f"did not end within {STOP_TIMEOUT_S} s of signal {how}:\n{self.log}") from None
+            raise AssertionError(
+                f"did not end within {STOP_TIMEOUT_S} s of signal {how}:\n{self.log}"
+            ) from None
         self.wait_log(r"\Z")
         return code
 

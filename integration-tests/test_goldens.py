@@ -69,7 +69,9 @@ def test_chunked_prefill(budget: int) -> None:
 
 
 def test_forced_preemption() -> None:
-    with serve("--model-id", "demo", "--max-batch-total-tokens", "1024", "--max-total-tokens", "512") as server:
+    with serve(
+        "--model-id", "demo", "--max-batch-total-tokens", "1024", "--max-total-tokens", "512"
+    ) as server:
         check_all_at_once(server, "smollm2")
         assert server.metric("shardline_preemptions_total") > 0
 

@@ -16,7 +16,10 @@ def test_chat(client: InferenceClient) -> None:
     answer = client.chat_completion(QUESTION, temperature=0, max_tokens=32)
     assert answer.choices[0].message.content == "The capital of France is Paris."
     stream = client.chat_completion(QUESTION, temperature=0, max_tokens=32, stream=True)
-    assert "".join(c.choices[0].delta.content or "" for c in stream if c.choices) == "The capital of France is Paris."
+    assert (
+        "".join(c.choices[0].delta.content or "" for c in stream if c.choices)
+        == "The capital of France is Paris."
+    )
 
 
 def test_text_generation(demo: Server) -> None:

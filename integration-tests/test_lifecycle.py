@@ -16,7 +16,9 @@ from harness import STOP_TIMEOUT_S, Server, children, complete, program, serve
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([program("shardline-launcher"), *arguments], check=False, capture_output=True, text=True, timeout=120)
+    return subprocess.run(
+        [program("shardline-launcher"), *arguments], check=False, capture_output=True, text=True, timeout=120
+    )
 
 
 def wait_gone(pids: list[int]) -> None:
@@ -71,7 +73,11 @@ def test_drain_lets_running_streams_finish(tiny_model: Path, how: signal.Signals
             next(lines)
             server.process.send_signal(how)
             events = [json.loads(line[6:]) for line in lines if line.startswith("data: {")]
-        assert [e["choices"][0]["finish_reason"] for e in events if e["choices"] and e["choices"][0]["finish_reason"]] == ["length"]
+        assert [
+            e["choices"][0]["finish_reason"]
+            for e in events
+            if e["choices"] and e["choices"][0]["finish_reason"]
+        ] == ["length"]
         assert server.process.wait(STOP_TIMEOUT_S) == 0, server.log
         wait_gone(pids)
     finally:
@@ -136,7 +142,13 @@ def test_a_port_in_use_is_one_sentence(tiny_model: Path) -> None:
 
 
 def test_a_client_that_goes_away_frees_its_blocks(demo: Server) -> None:
-    body = {"prompt": "Once upon a time", "max_tokens": 1000, "ignore_eos": True, "temperature": 0, "stream": True}
+    body = {
+        "prompt": "Once upon a time",
+        "max_tokens": 1000,
+        "ignore_eos": True,
+        "temperature": 0,
+        "stream": True,
+    }
     with httpx.stream("POST", f"{demo.base_url}/v1/completions", json=body, timeout=60) as response:
         next(response.iter_lines())
         assert demo.metric("shardline_sequences_running") == 1

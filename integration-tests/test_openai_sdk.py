@@ -46,7 +46,9 @@ def test_chat_stream_is_the_same(client: OpenAI) -> None:
     assert chunks[0].choices[0].delta.role == "assistant"
     text = "".join(chunk.choices[0].delta.content or "" for chunk in chunks if chunk.choices)
     assert text == "The capital of France is Paris."
-    reasons = [chunk.choices[0].finish_reason for chunk in chunks if chunk.choices and chunk.choices[0].finish_reason]
+    reasons = [
+        chunk.choices[0].finish_reason for chunk in chunks if chunk.choices and chunk.choices[0].finish_reason
+    ]
     assert reasons == ["stop"]
     assert chunks[-1].choices == []
     assert chunks[-1].usage is not None
@@ -55,14 +57,18 @@ def test_chat_stream_is_the_same(client: OpenAI) -> None:
 
 
 def test_max_tokens_and_length(client: OpenAI) -> None:
-    answer = client.chat.completions.create(model="tgi", messages=QUESTION, temperature=0, max_completion_tokens=3)
+    answer = client.chat.completions.create(
+        model="tgi", messages=QUESTION, temperature=0, max_completion_tokens=3
+    )
     assert answer.choices[0].finish_reason == "length"
     assert answer.usage is not None and answer.usage.completion_tokens == 3
 
 
 def test_stop_strings_are_found_across_tokens_and_trimmed(client: OpenAI) -> None:
     for stop in ("tal of Fr", ["nothing", "tal of Fr"]):
-        answer = client.chat.completions.create(model="tgi", messages=QUESTION, temperature=0, max_tokens=32, stop=stop)
+        answer = client.chat.completions.create(
+            model="tgi", messages=QUESTION, temperature=0, max_tokens=32, stop=stop
+        )
         assert answer.choices[0].message.content == "The capi"
         assert answer.choices[0].finish_reason == "stop"
 
@@ -70,7 +76,12 @@ def test_stop_strings_are_found_across_tokens_and_trimmed(client: OpenAI) -> Non
 def test_seed_decides_and_choices_differ(client: OpenAI) -> None:
     def ask(seed: int, n: int = 1) -> list[str | None]:
         answer = client.chat.completions.create(
-            model="tgi", messages=[{"role": "user", "content": "Tell me a story."}], temperature=1.5, seed=seed, n=n, max_tokens=16
+            model="tgi",
+            messages=[{"role": "user", "content": "Tell me a story."}],
+            temperature=1.5,
+            seed=seed,
+            n=n,
+            max_tokens=16,
         )
         assert [choice.index for choice in answer.choices] == list(range(n))
         return [choice.message.content for choice in answer.choices]
@@ -99,11 +110,15 @@ def test_logprobs(client: OpenAI) -> None:
 
 def test_completions_by_text_list_and_tokens(client: OpenAI) -> None:
     one = client.completions.create(model="tgi", prompt="Once upon a time", temperature=0, max_tokens=8)
-    two = client.completions.create(model="tgi", prompt=["Once upon a time", "The"], temperature=0, max_tokens=8)
+    two = client.completions.create(
+        model="tgi", prompt=["Once upon a time", "The"], temperature=0, max_tokens=8
+    )
     assert one.id.startswith("cmpl-") and one.object == "text_completion"
     assert [choice.index for choice in two.choices] == [0, 1]
     assert two.choices[0].text == one.choices[0].text
-    streamed = client.completions.create(model="tgi", prompt="Once upon a time", temperature=0, max_tokens=8, stream=True)
+    streamed = client.completions.create(
+        model="tgi", prompt="Once upon a time", temperature=0, max_tokens=8, stream=True
+    )
     assert "".join(chunk.choices[0].text for chunk in streamed if chunk.choices) == one.choices[0].text
 
 
@@ -116,6 +131,8 @@ def test_errors_are_the_sdks_own(client: OpenAI) -> None:
     assert bad.value.param == "temperature"
     with pytest.raises(openai.BadRequestError) as unknown:
         client.chat.completions.create(
-            model="tgi", messages=QUESTION, tools=[{"type": "function", "function": {"name": "f", "parameters": {}}}]
+            model="tgi",
+            messages=QUESTION,
+            tools=[{"type": "function", "function": {"name": "f", "parameters": {}}}],
         )
     assert unknown.value.param == "tools"

@@ -59,7 +59,12 @@ def demo_cases(count: int | None) -> list[dict]:
     tokenizer = AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name)
     model = AutoModelForCausalLM.from_pretrained(path.parent, gguf_file=path.name, dtype=torch.float32).eval()
     encoded = [
-        (text, tokenizer.apply_chat_template([{"role": "user", "content": text}], add_generation_prompt=True, return_dict=False))
+        (
+            text,
+            tokenizer.apply_chat_template(
+                [{"role": "user", "content": text}], add_generation_prompt=True, return_dict=False
+            ),
+        )
         for text in prompts.CHAT
     ] + [(text, tokenizer(text)["input_ids"]) for text in prompts.TEXT + prompts.LONG]
     cases = []
@@ -86,8 +91,12 @@ def build(name: str, count: int | None) -> list[dict]:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--check", type=int, metavar="N", help="make the first N of each file again and compare")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--check", type=int, metavar="N", help="make the first N of each file again and compare"
+    )
     parser.add_argument("names", nargs="*", default=["smollm2", *tiny.FAMILIES])
     args = parser.parse_args()
     torch.set_num_threads(os.cpu_count() or 1)
@@ -99,7 +108,12 @@ def main() -> int:
         if args.check is None:
             if worst < SMALLEST_GAP:
                 raise SystemExit(f"{name}: a top-2 gap of {worst:.1e}: choose another prompt or seed")
-            path.write_text(json.dumps(cases, ensure_ascii=False, indent=None, separators=(",", ":")).replace('},{"', '},\n{"') + "\n")
+            path.write_text(
+                json.dumps(cases, ensure_ascii=False, indent=None, separators=(",", ":")).replace(
+                    '},{"', '},\n{"'
+                )
+                + "\n"
+            )
             print(f"{path.name}: {len(cases)} cases, smallest top-2 gap {worst:.1e}")
             continue
         golden = json.loads(path.read_text())[: args.check]
