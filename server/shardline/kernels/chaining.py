@@ -5,6 +5,9 @@ finished. What it reads of the predecessor's output must come after `wait_for_pr
 older data may be loaded before. A predecessor lets its successor start with `release_next`, either
 right after its own wait (`EARLY`: the successor's programs occupy free slots from then on) or at its
 end (`LATE`). Without a release the successor starts when the predecessor ends.
+
+At least one program of a chained kernel must wait: a kernel that ends before its predecessor would
+let its successor read what the predecessor has not written yet.
 """
 
 from __future__ import annotations
