@@ -115,7 +115,7 @@ impl Session {
             if decodes && prefill_seen {
                 refuse!("rows: sequence {id} decodes after a row of prefill");
             }
-            prefill_seen |= !decodes;
+            prefill_seen |= num_tokens > 1;
             let before = self.batch.get(*id)?.computed;
             let result = self
                 .batch

@@ -44,6 +44,21 @@ pub(super) struct Board {
 }
 
 impl Board {
+    /// Shows a start-up phase while the engine has not served yet.
+    pub(super) fn report_phase(&self, phase: &str, message: &str) {
+        self.state.send_if_modified(|state| {
+            let next = EngineState::Starting {
+                phase: phase.to_owned(),
+                message: message.to_owned(),
+            };
+            let changes = matches!(state, EngineState::Starting { .. }) && *state != next;
+            if changes {
+                *state = next;
+            }
+            changes
+        });
+    }
+
     pub(super) fn publish_stats(&self, stats: &EngineStats) {
         self.stats
             .lock()
@@ -152,17 +167,7 @@ impl EngineHandle {
 
     /// Shows a start-up phase that happens before the shards answer (`download`).
     pub fn report_phase(&self, phase: &str, message: &str) {
-        self.board.state.send_if_modified(|state| {
-            let next = EngineState::Starting {
-                phase: phase.to_owned(),
-                message: message.to_owned(),
-            };
-            let changes = matches!(state, EngineState::Starting { .. }) && *state != next;
-            if changes {
-                *state = next;
-            }
-            changes
-        });
+        self.board.report_phase(phase, message);
     }
 
     /// Ends the engine for a cause that only its supervisor knows.
