@@ -19,7 +19,7 @@ fn cached() -> Config {
 /// Runs a request to its end; how many tokens it took from the cache.
 fn run(world: &mut World, submission: Submission) -> u32 {
     let id = submission.request;
-    world.submit(submission).unwrap();
+    world.submit(submission).expect("room");
     world.drain();
     world.clients[&id].cached_tokens
 }
