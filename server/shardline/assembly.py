@@ -25,6 +25,7 @@ from shardline.ops.base import OpsFacts
 from shardline.ops.registry import has_module, make_ops
 from shardline.runner.batch import Batch, BatchLimits
 from shardline.runner.forward import EagerForward
+from shardline.runner.inputs import InputBuffers
 from shardline.runner.runner import Parts, Runner
 from shardline.sampling.state import SamplingState
 from shardline.version import package_version
@@ -214,7 +215,8 @@ def make_runner(
     batch = Batch(limits, choices.device)
     eager = EagerForward(model, backend)
     sampling = SamplingState(limits.max_sequences, vocab_size, choices.device)
-    return Runner(Parts(batch, eager, eager, sampling, group, choices.device))
+    inputs = InputBuffers(batch, choices.device)
+    return Runner(Parts(batch, inputs, eager, None, eager, sampling, group, choices.device))
 
 
 def device_name(device: torch.device) -> str:
