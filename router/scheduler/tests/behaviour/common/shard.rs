@@ -50,8 +50,6 @@ pub struct FakeShard {
     cells: Vec<Vec<Option<Cell>>>,
     known: BTreeMap<SequenceId, Known>,
     seen: BTreeSet<SequenceId>,
-    /// Tokens run since the session began.
-    pub tokens_run: u64,
 }
 
 impl FakeShard {
@@ -64,13 +62,7 @@ impl FakeShard {
             cells,
             known,
             seen,
-            tokens_run: 0,
         }
-    }
-
-    /// Sequences it has not been told to forget.
-    pub fn num_known(&self) -> usize {
-        self.known.len()
     }
 
     /// Runs a plan. `salt_of` gives a request's salt; a row for which `fails` says so writes what is
@@ -109,7 +101,6 @@ impl FakeShard {
             plan.rows[first_long..].iter().all(|row| row.num_tokens > 1),
             "decode rows come first"
         );
-        self.tokens_run += u64::from(total);
 
         let mut new_blocks = plan.new_blocks.iter().copied();
         let mut in_step = BTreeSet::new();

@@ -1,10 +1,7 @@
 //! One token budget: decode rows first, then chunks of prefill, up to the tiles' edges.
-#![allow(clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
-mod common;
-
-use common::world::World;
-use common::{prompt, request, small};
+use crate::common::world::World;
+use crate::common::{prompt, request, small};
 use shardline_scheduler::{Config, FinishReason, Plan};
 
 fn roomy() -> Config {

@@ -1,10 +1,7 @@
 //! Outcomes that answer no plan are refused by name and change nothing.
-#![allow(clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
-mod common;
-
-use common::world::World;
-use common::{prompt, request, small};
+use crate::common::world::World;
+use crate::common::{prompt, request, small};
 use shardline_scheduler::{
     Config, Outcome, ProtocolError, RowFailure, RowOutcome, SequenceId, StepId, TokenId,
 };

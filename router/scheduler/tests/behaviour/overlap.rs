@@ -1,13 +1,10 @@
 //! Plans that are made before the outcome of the one before is known.
-#![allow(clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
-
-mod common;
 
 use std::sync::Arc;
 
-use common::shard::next_token;
-use common::world::World;
-use common::{prompt, request, small, tokens};
+use crate::common::shard::next_token;
+use crate::common::world::World;
+use crate::common::{prompt, request, small, tokens};
 use shardline_scheduler::{Config, Event, FinishReason, RequestId, Submission, TokenId};
 
 fn overlapping(depth: u32) -> Config {

@@ -1,10 +1,7 @@
 //! Who waits for how long: bounds, priorities, shares, deadlines, bypasses.
-#![allow(clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
-mod common;
-
-use common::world::World;
-use common::{prompt, request, small};
+use crate::common::world::World;
+use crate::common::{prompt, request, small};
 use shardline_scheduler::{Config, Event, FinishReason, Micros, Rejection, RequestId, Submission, TenantId};
 
 fn one_at_a_time() -> Config {

@@ -1,6 +1,4 @@
 //! A scheduler, a shard that believes nothing, and a client that counts.
-#![allow(dead_code, reason = "every test program uses a part of it")]
-#![allow(clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
 pub mod shard;
 pub mod world;

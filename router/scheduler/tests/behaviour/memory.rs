@@ -1,10 +1,7 @@
 //! Blocks run out: who waits, who is preempted, and that all come back.
-#![allow(clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
-mod common;
-
-use common::world::World;
-use common::{prompt, request, small};
+use crate::common::world::World;
+use crate::common::{prompt, request, small};
 use shardline_scheduler::{Config, Event, FinishReason, Rejection, RequestId, Submission};
 
 fn tight() -> Config {

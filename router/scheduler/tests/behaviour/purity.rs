@@ -1,5 +1,4 @@
 //! The scheduler is a value: nothing in it reads a clock, a file, the environment or the network.
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -1,11 +1,8 @@
 //! The prefix cache as requests meet it.
-#![allow(clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
-mod common;
-
-use common::shard::next_token;
-use common::world::World;
-use common::{prompt, request, small, tokens};
+use crate::common::shard::next_token;
+use crate::common::world::World;
+use crate::common::{prompt, request, small, tokens};
 use shardline_scheduler::{Config, FinishReason, RequestId, RowFailure, Submission};
 
 fn cached() -> Config {

@@ -1,11 +1,9 @@
 //! Random interleavings of every verb against the fake shard, invariants checked after each.
 
-mod common;
-
 use std::cell::RefCell;
 use std::sync::Arc;
 
-use common::world::World;
+use crate::common::world::World;
 use proptest::prelude::*;
 use proptest::test_runner::{RngSeed, TestRunner};
 use shardline_scheduler::{Config, FinishReason, Micros, RequestId, Submission, TenantId, TokenId};
@@ -103,7 +101,7 @@ fn config() -> impl Strategy<Value = Config> {
 fn submission(id: u64, request: &Request, now: Micros) -> Submission {
     Submission {
         request: RequestId(id),
-        tokens: common::tokens(&request.prompt),
+        tokens: crate::common::tokens(&request.prompt),
         num_prompt_tokens: request.prompt.len() as u32,
         max_new_tokens: request.max_new,
         min_new_tokens: request.min_new,
