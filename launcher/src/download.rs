@@ -10,7 +10,7 @@ use tokio::process::ChildStdout;
 use crate::console::Console;
 use crate::lines::Lines;
 use crate::plan::{ProcessSpec, Role};
-use crate::process::{CannotStart, Process, describe_end};
+use crate::process::{CannotStart, Process, STOP_PATIENCE, describe_end};
 
 /// How far a download is.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq)]
@@ -113,9 +113,9 @@ impl Download {
         )
     }
 
-    /// Ends it at once; what is on the disk stays for the next time.
-    pub async fn kill(&mut self) {
-        self.process.kill().await;
+    /// Ends it; whole files stay on the disk for the next time.
+    pub async fn stop(&mut self) {
+        self.process.stop(STOP_PATIENCE).await;
     }
 }
 

@@ -11,12 +11,9 @@ use nix::sys::signal::Signal;
 use crate::console::Console;
 use crate::control::{Message, bounded};
 use crate::plan::ProcessSpec;
-use crate::process::{CannotStart, Process, describe_end};
+use crate::process::{CannotStart, Process, STOP_PATIENCE, describe_end};
 use crate::signals::Signals;
 use crate::supervise::{Ended, Failure};
-
-/// How long a child gets to end once it is told to and has nothing more to finish.
-const STOP_PATIENCE: Duration = Duration::from_secs(5);
 
 /// The processes of a server.
 #[derive(Debug)]

@@ -20,6 +20,8 @@ use crate::control::{Control, Message};
 use crate::lines::Lines;
 use crate::plan::{ProcessSpec, Role};
 
+/// How long a child gets to end once it is told to and has nothing more to finish.
+pub const STOP_PATIENCE: Duration = Duration::from_secs(5);
 /// Lines that are kept of what a child said last.
 const LAST_WORDS: usize = 15;
 /// How long a dead child's pipes may stay open, held by a process it started.
@@ -211,5 +213,84 @@ pub fn describe_end(status: ExitStatus) -> String {
         (Some(code), _) => format!("ended with exit code {code}"),
         (None, Some(Ok(signal))) => format!("was killed by {signal}"),
         (None, _) => "was killed".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    /// A shell that says when it is ready, then waits.
+    fn shell(script: &str) -> (Process, Console) {
+        let console = Console::new(false);
+        let spec = ProcessSpec {
+            role: Role::Shard(0),
+            program: "/bin/sh".into(),
+            arguments: ["-c", script].map(Into::into).to_vec(),
+            environment: BTreeMap::new(),
+            removed_environment: Vec::new(),
+        };
+        (Process::start_quiet(&spec, &console).unwrap(), console)
+    }
+
+    async fn wait_for_line(process: &mut Process) {
+        let mut lines = Lines::of(process.take_stdout().unwrap());
+        assert_eq!(lines.next().await.as_deref(), Some("ready"));
+    }
+
+    #[tokio::test]
+    async fn who_does_not_end_is_killed_with_all_it_started() {
+        let (mut process, _console) = shell("trap '' TERM; sleep 600 & trap '' TERM; echo ready; wait");
+        wait_for_line(&mut process).await;
+        process.stop(Duration::from_millis(20)).await;
+        assert!(process.has_ended());
+        assert_eq!(describe_end(process.wait().await), "was killed by SIGKILL");
+        let group = process.group.unwrap();
+        // What is left of the group are at most dead processes that nobody has waited for.
+        while killpg(group, None).is_ok() && lives(group) {
+            std::thread::yield_now();
+        }
+    }
+
+    fn lives(group: Pid) -> bool {
+        let processes = std::fs::read_dir("/proc").unwrap().flatten();
+        processes
+            .map(|entry| std::fs::read_to_string(entry.path().join("stat")).unwrap_or_default())
+            .any(|stat| {
+                let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or("").split_whitespace().collect();
+                fields.get(2) == Some(&group.to_string().as_str()) && fields[0] != "Z"
+            })
+    }
+
+    #[tokio::test]
+    async fn the_last_words_are_the_last_lines() {
+        let (mut process, _console) = shell("for i in $(seq 40); do echo line $i >&2; done; exit 9");
+        assert_eq!(describe_end(process.wait().await), "ended with exit code 9");
+        let words = process.last_words().await;
+        assert_eq!(words.len(), LAST_WORDS);
+        assert_eq!(
+            (words[0].as_str(), words[LAST_WORDS - 1].as_str()),
+            ("line 26", "line 40")
+        );
+    }
+
+    #[tokio::test]
+    async fn a_program_that_is_not_there_is_named() {
+        let spec = ProcessSpec {
+            role: Role::Router,
+            program: "/no/such/program".into(),
+            arguments: Vec::new(),
+            environment: BTreeMap::new(),
+            removed_environment: Vec::new(),
+        };
+        let error = Process::start(&spec, &Console::new(false))
+            .unwrap_err()
+            .to_string();
+        assert!(
+            error.starts_with("cannot start router (/no/such/program): No such file"),
+            "{error}"
+        );
     }
 }

@@ -203,7 +203,7 @@ impl Supervisor<'_> {
     async fn end_download(&mut self) {
         self.console.end_progress();
         if let Some(mut download) = self.download.take() {
-            download.kill().await;
+            download.stop().await;
         }
     }
 }

@@ -124,10 +124,10 @@ def _check_room(
     free = listener.free_bytes(settings.cache_dir)
     if needed > free:
         raise DownloadError(
-            f"{repo_id} needs {_gigabytes(needed)} more and the disk of {settings.cache_dir} has "
-            f"{_gigabytes(free)} left: make room, or set --huggingface-hub-cache"
+            f"{repo_id} needs {_human(needed)} more and the disk of {settings.cache_dir} has "
+            f"{_human(free)} left: make room, or set --huggingface-hub-cache"
         )
 
 
-def _gigabytes(count: int) -> str:
-    return f"{count / 1e9:.2f} GB"
+def _human(count: int) -> str:
+    return f"{count / 1e9:.2f} GB" if count >= 1e8 else f"{count / 1e6:.2f} MB"

@@ -210,7 +210,7 @@ def test_an_index_that_names_what_is_not_there(hub, settings):
 def test_no_room(hub, settings):
     sentence = refusal("owner/plain", settings, Heard(free_bytes=1000))
     assert sentence.startswith(
-        f"owner/plain needs 0.00 GB more and the disk of {settings.cache_dir} has 0.00 GB left"
+        f"owner/plain needs 0.30 MB more and the disk of {settings.cache_dir} has 0.00 MB left"
     )
     assert hub.fetched() == []
 
