@@ -53,6 +53,19 @@ fn one_more_than_the_queue_holds_is_rejected_with_a_time() {
 }
 
 #[test]
+fn a_group_that_hangs_is_not_expected_sooner_than_it_has_hung() {
+    let mut world = World::new(one_at_a_time());
+    world.submit(request(1, &prompt(1, 4), 4)).unwrap();
+    world.drain();
+    world.submit(request(2, &prompt(1, 4), 4)).unwrap();
+    world.step();
+    assert!(world.scheduler.retry_after(world.now) < Micros(10_000));
+    world.now.0 += 30_000_000;
+    assert_eq!(world.scheduler.retry_after(world.now), Micros(30_000_000));
+    world.drain();
+}
+
+#[test]
 fn malformed_and_duplicate_submissions_are_rejected() {
     let mut world = World::new(one_at_a_time());
     let good = request(1, &prompt(1, 4), 2);
