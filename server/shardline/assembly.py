@@ -132,10 +132,12 @@ def choose(config: ShardConfig, model: ModelConfig, device: torch.device) -> Cho
     if on_gpu:
         torch.cuda.set_device(device)
     best = "triton" if on_gpu and has_module("triton") else "torch"
+    dtype = _dtype(config.dtype, model, on_gpu)
+    best_ops = "cpu" if device.type == "cpu" and dtype == torch.float32 else best
     return Choices(
         device=device,
-        dtype=_dtype(config.dtype, model, on_gpu),
-        ops=config.ops or best,
+        dtype=dtype,
+        ops=config.ops or best_ops,
         attention=config.attention or best,
         max_step_tokens=config.max_step_tokens or (2048 if on_gpu else 256),
         max_sequences=config.max_sequences or (512 if on_gpu else 64),
