@@ -1,3 +1,7 @@
 //! The router: HTTP in front, the engine behind it.
 
 pub mod engine;
+pub mod histogram;
+pub mod http;
+pub mod session;
+pub mod shard;

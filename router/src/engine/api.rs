@@ -191,6 +191,8 @@ pub enum Finish {
     DeadlineExceeded,
     /// The model gave no usable distribution for it (NaN); others are unharmed.
     InvalidLogits,
+    /// Its grammar could not be compiled or allowed no further token; others are unharmed.
+    Grammar,
     /// The shard group was lost and did not come back.
     ShardLost {
         /// What is known of the cause.
@@ -216,6 +218,14 @@ pub enum SubmitError {
         tokens: u32,
         /// The most that fits.
         limit: u32,
+    },
+    /// What no sequence can be; the caller's validation should have found it.
+    #[error("{field}: {reason}")]
+    Malformed {
+        /// Field of `Generate`.
+        field: &'static str,
+        /// What is wrong with it.
+        reason: String,
     },
     /// Not serving now.
     #[error("not serving: {state:?}")]

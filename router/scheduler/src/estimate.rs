@@ -1,0 +1,89 @@
+//! Measured speed, and what it says about the future.
+
+use crate::ids::Micros;
+
+/// Weight of what is already known when a step is added.
+const MEMORY: f64 = 0.95;
+/// Answer while nothing has been measured.
+const UNKNOWN: Micros = Micros(1_000_000);
+const LEAST: f64 = 1_000.0;
+const MOST: f64 = 600_000_000.0;
+
+/// Exponentially weighted sums over steps and over finished sequences.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Estimate {
+    steps: f64,
+    tokens: f64,
+    micros: f64,
+    sequences: f64,
+    generated: f64,
+    last_applied: Option<Micros>,
+}
+
+impl Estimate {
+    /// A step of `tokens` tokens that was planned at `planned` came back at `now`. Steps overlap:
+    /// it cannot have begun before the one before it came back.
+    pub(crate) fn step_applied(&mut self, tokens: u32, planned: Micros, now: Micros) {
+        let began = self.last_applied.map_or(planned, |last| last.max(planned));
+        self.last_applied = Some(now);
+        self.steps = self.steps * MEMORY + 1.0;
+        self.tokens = self.tokens * MEMORY + f64::from(tokens);
+        self.micros = self.micros * MEMORY + now.since(began).0 as f64;
+    }
+
+    /// The steps in flight will not come back; the speed stays the best guess.
+    pub(crate) fn session_lost(&mut self) {
+        self.last_applied = None;
+    }
+
+    /// A sequence ended by itself after `generated` tokens.
+    pub(crate) fn sequence_finished(&mut self, generated: u32) {
+        self.sequences = self.sequences * MEMORY + 1.0;
+        self.generated = self.generated * MEMORY + f64::from(generated);
+    }
+
+    /// How long `steps` steps take; `None` while nothing has been measured.
+    pub(crate) fn time_of_steps(&self, steps: usize) -> Option<Micros> {
+        (self.steps > 0.0).then(|| Micros((self.micros / self.steps * steps as f64) as u64))
+    }
+
+    /// How long it takes to work through `tokens` known tokens of `sequences` waiting sequences and
+    /// what these will generate, judged by the sequences that ended lately.
+    pub(crate) fn time_of_work(&self, tokens: u64, sequences: u32) -> Micros {
+        if self.tokens <= 0.0 || self.micros <= 0.0 {
+            return UNKNOWN;
+        }
+        let generated = if self.sequences > 0.0 {
+            self.generated / self.sequences
+        } else {
+            0.0
+        };
+        let work = tokens as f64 + generated * f64::from(sequences);
+        Micros((work * self.micros / self.tokens).clamp(LEAST, MOST) as u64)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_measured_is_a_second() {
+        let estimate = Estimate::default();
+        assert_eq!(estimate.time_of_work(1_000, 10), Micros(1_000_000));
+        assert_eq!(estimate.time_of_steps(2), None);
+    }
+
+    #[test]
+    fn waiting_work_is_divided_by_the_speed() {
+        let mut estimate = Estimate::default();
+        // 100 tokens in 1 ms, again and again; overlap does not count a millisecond twice.
+        for step in 0..50 {
+            estimate.step_applied(100, Micros(step * 1_000), Micros((step + 1) * 1_000));
+            estimate.step_applied(0, Micros(step * 1_000), Micros((step + 1) * 1_000));
+        }
+        assert_eq!(estimate.time_of_work(200_000, 0), Micros(2_000_000));
+        estimate.sequence_finished(1_000);
+        assert_eq!(estimate.time_of_work(0, 200), Micros(2_000_000));
+    }
+}

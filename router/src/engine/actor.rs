@@ -1,0 +1,410 @@
+//! The one task that owns the scheduler and the shard group.
+//!
+//! ## Connecting → Serving → Recovering → Serving …, and from each → Ended
+//! - Connecting: until every shard is ready; submissions are refused with the phase.
+//! - Serving: steps out, outcomes in. A lost group leads to Recovering.
+//! - Recovering: sequences wait with the tokens they have; a group that comes back within the
+//!   grace time goes on with them in a new session.
+//! - Ended: drained, failed, or all handles are gone.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use shardline_scheduler::{ProtocolError, Scheduler};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{sleep, sleep_until};
+
+use crate::engine::api::{EngineState, SubmitError};
+use crate::engine::config::EngineConfig;
+use crate::engine::core::Core;
+use crate::engine::handle::{Board, Command};
+use crate::engine::sizing::{same_model, size};
+use crate::shard::{GroupError, GroupInfo, GroupOptions, ShardGroup, Start};
+
+/// Between two tries to connect when the shards were there and then were not.
+const RECONNECT_PAUSE: Duration = Duration::from_millis(200);
+
+/// Sessions in a row that may be lost without a single outcome before the engine gives up: a step
+/// that kills the shards would kill them for ever.
+const MAX_FRUITLESS_SESSIONS: u32 = 3;
+
+/// Why the actor is over.
+#[derive(Debug)]
+enum End {
+    /// Nothing is left to do after a drain.
+    Drained,
+    /// It cannot go on.
+    Failed(String),
+    /// Nobody can ask for anything any more.
+    Abandoned,
+}
+
+/// Why a session is over.
+#[derive(Debug, thiserror::Error)]
+enum Loss {
+    #[error(transparent)]
+    Group(#[from] GroupError),
+    #[error("shard 0 answered what was not asked: {0}")]
+    Protocol(#[from] ProtocolError),
+}
+
+/// Why serving stopped.
+enum Stop {
+    End(End),
+    Loss(Loss),
+}
+
+impl<E: Into<Loss>> From<E> for Stop {
+    fn from(error: E) -> Self {
+        Self::Loss(error.into())
+    }
+}
+
+struct Draining {
+    deadline: Instant,
+    done: Vec<oneshot::Sender<()>>,
+}
+
+/// See the module.
+pub(super) struct Actor {
+    config: EngineConfig,
+    board: Arc<Board>,
+    commands: mpsc::Receiver<Command>,
+    core: Option<Core>,
+    draining: Option<Draining>,
+    epoch: u64,
+    fruitless_sessions: u32,
+}
+
+impl Actor {
+    pub(super) fn new(config: EngineConfig, board: Arc<Board>, commands: mpsc::Receiver<Command>) -> Self {
+        // Any number does that is not the last router's; the clock's is not.
+        let epoch = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .map_or(0, |time| time.as_nanos() as u64);
+        Self {
+            config,
+            board,
+            commands,
+            core: None,
+            draining: None,
+            epoch,
+            fruitless_sessions: 0,
+        }
+    }
+
+    /// Runs to the end and leaves the final state on the board.
+    pub(super) async fn run(mut self) {
+        let end = self.live().await;
+        let cause = match end {
+            End::Failed(cause) => {
+                tracing::error!(%cause, "the engine failed");
+                self.board
+                    .state
+                    .send_replace(EngineState::Failed { cause: cause.clone() });
+                cause
+            }
+            End::Drained => {
+                tracing::info!("drained");
+                "the server is shutting down".to_owned()
+            }
+            End::Abandoned => "the engine has no more handles".to_owned(),
+        };
+        if let Some(core) = &mut self.core {
+            core.lose_all(&cause);
+            self.board.publish_stats(core.stats());
+        }
+        if let Some(draining) = self.draining.take() {
+            draining.finish();
+        }
+        self.refuse_the_rest().await;
+    }
+
+    /// Answers commands that come after the end, for as long as somebody can send them.
+    async fn refuse_the_rest(&mut self) {
+        while let Some(command) = self.commands.recv().await {
+            match command {
+                Command::Submit { answer, .. } => {
+                    let state = self.board.state.borrow().clone();
+                    // A caller that went away needs no answer.
+                    let _ = answer.send(Err(SubmitError::NotReady { state }));
+                }
+                Command::Drain { done, .. } => {
+                    let _ = done.send(());
+                }
+                Command::Fail { .. } => {}
+            }
+        }
+    }
+
+    async fn live(&mut self) -> End {
+        let (mut group, info) = match self.connect(None).await {
+            Ok(connected) => connected,
+            Err(end) => return end,
+        };
+        if let Err(end) = self.begin(&info) {
+            return end;
+        }
+        loop {
+            let loss = match self.serve(&mut group).await {
+                Stop::End(end) => return end,
+                Stop::Loss(loss) => loss,
+            };
+            drop(group);
+            group = match self.recover(&loss, &info).await {
+                Ok(group) => group,
+                Err(end) => return end,
+            };
+        }
+    }
+
+    /// Sizes the scheduler and opens for requests.
+    fn begin(&mut self, group: &GroupInfo) -> Result<(), End> {
+        let (config, info) = size(&self.config, group).map_err(|error| End::Failed(error.to_string()))?;
+        let info = Arc::new(info);
+        tracing::info!(
+            model_type = info.model_type,
+            shards = info.num_shard,
+            max_total_tokens = info.max_total_tokens,
+            kv_cache_tokens = info.kv_cache_tokens,
+            "shards are ready"
+        );
+        let limit = self.config.max_concurrent_requests;
+        let cancellations = self.board.cancellations.clone();
+        let mut core = Core::new(Scheduler::new(config), info.clone(), limit, cancellations);
+        self.board.publish_stats(core.stats());
+        self.core = Some(core);
+        // Set once, here: nobody else writes it.
+        let _ = self.board.info.set(info);
+        self.open();
+        Ok(())
+    }
+
+    fn open(&self) {
+        if self.draining.is_none() {
+            self.board.state.send_replace(EngineState::Ready);
+        }
+    }
+
+    /// Waits for the group, until `deadline` when there is one, and takes commands meanwhile.
+    async fn connect(&mut self, deadline: Option<Instant>) -> Result<(ShardGroup, GroupInfo), End> {
+        let options = GroupOptions {
+            shard_uds_path: self.config.shard_uds_path.clone(),
+            num_shard: self.config.num_shard,
+        };
+        loop {
+            self.epoch += 1;
+            let (board, epoch) = (self.board.clone(), self.epoch);
+            let on_start = |start: Start| report(&board, &start);
+            let mut connecting = Box::pin(ShardGroup::connect(&options, epoch, on_start));
+            let error = loop {
+                let cancellations = self.board.cancellations.clone();
+                tokio::select! {
+                    connected = &mut connecting => match connected {
+                        Ok(connected) => return Ok(connected),
+                        Err(error) => break error,
+                    },
+                    command = self.commands.recv() => self.take(command)?,
+                    () = cancellations.requested() => self.cancel_requested(),
+                    () = until(deadline) => {
+                        return Err(End::Failed("the shards did not come back in time".to_owned()));
+                    }
+                }
+                if self.is_drained() {
+                    return Err(End::Drained);
+                }
+            };
+            if !error.may_pass() {
+                return Err(End::Failed(error.to_string()));
+            }
+            tracing::debug!(%error, "the shards are not there yet");
+            sleep(RECONNECT_PAUSE).await;
+        }
+    }
+
+    /// Serves until the session or the engine ends.
+    async fn serve(&mut self, group: &mut ShardGroup) -> Stop {
+        let mut outcomes: u64 = 0;
+        let Err(stop) = self.serve_session(group, &mut outcomes).await;
+        let died_of_a_step = self
+            .core
+            .as_ref()
+            .is_some_and(|core| core.oldest_step().is_some());
+        match outcomes {
+            0 if died_of_a_step => self.fruitless_sessions += 1,
+            _ => self.fruitless_sessions = 0,
+        }
+        stop
+    }
+
+    async fn serve_session(
+        &mut self,
+        group: &mut ShardGroup,
+        outcomes: &mut u64,
+    ) -> Result<std::convert::Infallible, Stop> {
+        loop {
+            self.take_waiting_commands().map_err(Stop::End)?;
+            self.turn(group)?;
+            if self.is_drained() {
+                return Err(Stop::End(End::Drained));
+            }
+            let deadline = self.next_deadline();
+            let cancellations = self.board.cancellations.clone();
+            tokio::select! {
+                biased;
+                outcome = group.next() => {
+                    *outcomes += 1;
+                    let outcome = outcome?;
+                    if let Some(core) = &mut self.core {
+                        core.apply(outcome)?;
+                    }
+                }
+                command = self.commands.recv() => self.take(command).map_err(Stop::End)?,
+                () = cancellations.requested() => {}
+                () = until(deadline) => self.on_deadline()?,
+            }
+        }
+    }
+
+    /// Cancels, sends every step that can be sent, then delivers what the last outcome brought.
+    fn turn(&mut self, group: &mut ShardGroup) -> Result<(), GroupError> {
+        let Some(core) = &mut self.core else { return Ok(()) };
+        core.cancel_requested();
+        while let Some(step) = core.next_step() {
+            group.send(step)?;
+        }
+        core.deliver();
+        self.board.publish_stats(core.stats());
+        Ok(())
+    }
+
+    fn take_waiting_commands(&mut self) -> Result<(), End> {
+        while let Ok(command) = self.commands.try_recv() {
+            self.take(Some(command))?;
+        }
+        Ok(())
+    }
+
+    fn take(&mut self, command: Option<Command>) -> Result<(), End> {
+        match command {
+            Some(Command::Submit { generate, answer }) => {
+                let submitted = match (&mut self.core, &self.draining) {
+                    (Some(core), None) => core.submit(generate),
+                    _ => Err(SubmitError::NotReady {
+                        state: self.board.state.borrow().clone(),
+                    }),
+                };
+                // A caller that went away drops the generation, which cancels it.
+                let _ = answer.send(submitted);
+                Ok(())
+            }
+            Some(Command::Drain { grace, done }) => {
+                self.drain(grace, done);
+                Ok(())
+            }
+            Some(Command::Fail { cause }) => Err(End::Failed(cause)),
+            None => Err(End::Abandoned),
+        }
+    }
+
+    fn drain(&mut self, grace: Duration, done: oneshot::Sender<()>) {
+        let deadline = Instant::now() + grace;
+        let draining = self.draining.get_or_insert_with(|| Draining {
+            deadline,
+            done: Vec::new(),
+        });
+        draining.deadline = draining.deadline.min(deadline);
+        draining.done.push(done);
+        self.board.state.send_replace(EngineState::Draining);
+    }
+
+    fn is_drained(&self) -> bool {
+        self.draining.is_some() && self.core.as_ref().is_none_or(Core::is_idle)
+    }
+
+    /// The drain's end or the oldest step's, whichever comes first.
+    fn next_deadline(&self) -> Option<Instant> {
+        let drain = self.draining.as_ref().map(|draining| draining.deadline);
+        let oldest = self.core.as_ref().and_then(Core::oldest_step);
+        let step = oldest.map(|(_, sent)| sent + self.config.step_timeout);
+        drain.into_iter().chain(step).min()
+    }
+
+    fn on_deadline(&mut self) -> Result<(), GroupError> {
+        let now = Instant::now();
+        let limit = self.config.step_timeout;
+        let Some(core) = &mut self.core else { return Ok(()) };
+        if self
+            .draining
+            .as_ref()
+            .is_some_and(|draining| draining.deadline <= now)
+        {
+            core.cancel_all();
+            core.deliver();
+        }
+        match core.oldest_step() {
+            Some((step, sent)) if sent + limit <= now => Err(GroupError::Silent { step, limit }),
+            _ => Ok(()),
+        }
+    }
+
+    fn cancel_requested(&mut self) {
+        if let Some(core) = &mut self.core {
+            core.cancel_requested();
+            core.deliver();
+        }
+    }
+
+    /// Waits for the group to come back and lets every sequence go on.
+    async fn recover(&mut self, loss: &Loss, before: &GroupInfo) -> Result<ShardGroup, End> {
+        let cause = loss.to_string();
+        tracing::warn!(%cause, "the shards are lost");
+        if self.fruitless_sessions >= MAX_FRUITLESS_SESSIONS {
+            return Err(End::Failed(cause));
+        }
+        if let Some(core) = &mut self.core {
+            core.reset(before.num_blocks);
+            core.deliver();
+        }
+        if self.draining.is_none() {
+            self.board
+                .state
+                .send_replace(EngineState::Recovering { cause: cause.clone() });
+        }
+        let deadline = Instant::now() + self.config.recovery_grace;
+        let (group, after) = self.connect(Some(deadline)).await.map_err(|end| match end {
+            End::Failed(why) => End::Failed(format!("{cause}; {why}")),
+            other => other,
+        })?;
+        if !same_model(before, &after) {
+            return Err(End::Failed(format!("{cause}; another model came back")));
+        }
+        if let Some(core) = &mut self.core {
+            core.reset(after.num_blocks);
+        }
+        self.open();
+        tracing::info!("the shards are back");
+        Ok(group)
+    }
+}
+
+impl Draining {
+    fn finish(self) {
+        for done in self.done {
+            // Whoever does not wait any more needs no answer.
+            let _ = done.send(());
+        }
+    }
+}
+
+/// Shows how far the shards' start is, as long as the engine has not served yet.
+fn report(board: &Board, start: &Start) {
+    board.report_phase(start.phase.name(), &start.message);
+}
+
+async fn until(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => sleep_until(deadline.into()).await,
+        None => std::future::pending().await,
+    }
+}

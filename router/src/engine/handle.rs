@@ -1,0 +1,178 @@
+//! What the rest of the router holds of the engine.
+
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot, watch};
+
+use crate::engine::api::{EngineInfo, EngineState, EngineStats, Generate, SubmitError};
+use crate::engine::cancel::Cancellations;
+use crate::engine::generation::Generation;
+
+/// Commands that wait for the actor. It takes all that wait once a step, so more than this means
+/// that it does not keep up with refusing.
+const COMMAND_CAPACITY: usize = 4096;
+
+/// How long a client should stay away when the actor itself does not keep up.
+const COMMAND_QUEUE_RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// What a handle asks of the actor.
+#[derive(Debug)]
+pub(super) enum Command {
+    /// Take a sequence, or say why not.
+    Submit {
+        generate: Generate,
+        answer: oneshot::Sender<Result<Generation, SubmitError>>,
+    },
+    /// Take no more; answer when nothing runs, at the latest soon after `grace`.
+    Drain {
+        grace: Duration,
+        done: oneshot::Sender<()>,
+    },
+    /// Whoever supervises knows that this cannot work any more.
+    Fail { cause: String },
+}
+
+/// What the actor shows to all handles.
+#[derive(Debug)]
+pub(super) struct Board {
+    pub(super) state: watch::Sender<EngineState>,
+    pub(super) info: OnceLock<Arc<EngineInfo>>,
+    pub(super) stats: Mutex<EngineStats>,
+    pub(super) cancellations: Arc<Cancellations>,
+    pub(super) max_concurrent_requests: u32,
+}
+
+impl Board {
+    /// Shows a start-up phase while the engine has not served yet.
+    pub(super) fn report_phase(&self, phase: &str, message: &str) {
+        self.state.send_if_modified(|state| {
+            let next = EngineState::Starting {
+                phase: phase.to_owned(),
+                message: message.to_owned(),
+            };
+            let changes = matches!(state, EngineState::Starting { .. }) && *state != next;
+            if changes {
+                *state = next;
+            }
+            changes
+        });
+    }
+
+    pub(super) fn publish_stats(&self, stats: &EngineStats) {
+        self.stats
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone_from(stats);
+    }
+}
+
+/// A cheap, clonable handle of the engine.
+#[derive(Clone, Debug)]
+pub struct EngineHandle {
+    board: Arc<Board>,
+    commands: mpsc::Sender<Command>,
+}
+
+/// A handle, and the actor's ends of what it speaks through.
+pub(super) fn handle(max_concurrent_requests: u32) -> (EngineHandle, Arc<Board>, mpsc::Receiver<Command>) {
+    let (commands, receiver) = mpsc::channel(COMMAND_CAPACITY);
+    let starting = EngineState::Starting {
+        phase: "starting".to_owned(),
+        message: String::new(),
+    };
+    let board = Arc::new(Board {
+        state: watch::Sender::new(starting),
+        info: OnceLock::new(),
+        stats: Mutex::default(),
+        cancellations: Arc::default(),
+        max_concurrent_requests,
+    });
+    (
+        EngineHandle {
+            board: board.clone(),
+            commands,
+        },
+        board,
+        receiver,
+    )
+}
+
+impl EngineHandle {
+    /// Where the engine stands.
+    #[must_use]
+    pub fn state(&self) -> EngineState {
+        self.board.state.borrow().clone()
+    }
+
+    /// Whether `submit` can succeed now. Cheaper than `state`.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        matches!(
+            *self.board.state.borrow(),
+            EngineState::Ready | EngineState::Recovering { .. }
+        )
+    }
+
+    /// Where the engine stands, and every change of it.
+    #[must_use]
+    pub fn watch_state(&self) -> watch::Receiver<EngineState> {
+        self.board.state.subscribe()
+    }
+
+    /// What is served; `None` until the engine was ready for the first time.
+    #[must_use]
+    pub fn info(&self) -> Option<Arc<EngineInfo>> {
+        self.board.info.get().cloned()
+    }
+
+    /// Counters and gauges as of the last step.
+    #[must_use]
+    pub fn stats(&self) -> EngineStats {
+        self.board
+            .stats
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    /// Hands a sequence to the engine. Answers at once: accepted or refused, never queued outside
+    /// of the engine's own bounded queue. Dropping the future cancels the sequence.
+    ///
+    /// # Errors
+    /// When the engine does not serve, is full, or the sequence can never fit.
+    pub async fn submit(&self, generate: Generate) -> Result<Generation, SubmitError> {
+        let (answer, answered) = oneshot::channel();
+        match self.commands.try_send(Command::Submit { generate, answer }) {
+            Ok(()) => answered
+                .await
+                .unwrap_or_else(|_| Err(SubmitError::NotReady { state: self.state() })),
+            Err(mpsc::error::TrySendError::Full(_)) => Err(SubmitError::Overloaded {
+                limit: self.board.max_concurrent_requests,
+                retry_after: COMMAND_QUEUE_RETRY_AFTER,
+            }),
+            Err(mpsc::error::TrySendError::Closed(_)) => Err(SubmitError::NotReady { state: self.state() }),
+        }
+    }
+
+    /// Refuses new sequences, lets those that run finish for up to `grace`, cancels the rest.
+    /// Returns when none is left.
+    pub async fn drain(&self, grace: Duration) {
+        let (done, drained) = oneshot::channel();
+        if self.commands.send(Command::Drain { grace, done }).await.is_ok() {
+            // An actor that is gone has nothing left to finish.
+            let _ = drained.await;
+        }
+    }
+
+    /// Shows a start-up phase that happens before the shards answer (`download`).
+    pub fn report_phase(&self, phase: &str, message: &str) {
+        self.board.report_phase(phase, message);
+    }
+
+    /// Ends the engine for a cause that only its supervisor knows.
+    pub async fn fail(&self, cause: String) {
+        // An actor that is gone has failed or finished already.
+        let _ = self.commands.send(Command::Fail { cause }).await;
+    }
+}

@@ -1,0 +1,177 @@
+"""The native extension: the shard's endpoint and products of few rows on the CPU.
+
+Arrays are packed little-endian `bytes`, element type and length in the comment (`i32[r]`): build a
+tensor with `torch.frombuffer(field, dtype=torch.int32)` (an empty field cannot be given to
+`frombuffer`; test it first).
+"""
+
+from collections.abc import Sequence
+
+class Endpoint:
+    """The server of `shardline.v1.Shard` on a Unix socket, in a thread of its own.
+
+    The socket (permissions 0600) replaces a stale one. From the first moment Health answers, with
+    PHASE_STARTING. OSError: the socket is served by another process, or cannot be bound.
+    """
+
+    def __new__(cls, socket_path: str) -> Endpoint: ...
+    def set_phase(self, phase: int, message: str = "") -> None:
+        """What Health answers. `phase`: the proto's Phase (1 starting, 2 loading, 3 warm-up, 4 ready,
+        5 failed). Info and Execute are served in phase 4 only, after `set_info`."""
+
+    def set_info(
+        self,
+        *,
+        model_type: str,
+        dtype: str,
+        device: str,
+        rank: int,
+        world_size: int,
+        vocab_size: int,
+        max_position: int,
+        attention_backend: str,
+        block_size: int,
+        num_blocks: int,
+        bytes_per_block: int,
+        max_step_tokens: int,
+        max_sequences: int,
+        max_top_logprobs: int,
+        version: str,
+        step_token_edges: Sequence[int],
+        features: Sequence[str],
+        weight_bytes: int,
+        load_s: float,
+        warmup_s: float,
+    ) -> None:
+        """What Info answers (see InfoResponse), and the limits that every step is checked against."""
+
+    def next(self) -> Frame | None:
+        """Waits for the next step without the GIL; None once the endpoint is closed.
+
+        Steps are checked: array lengths, ids and numbers in their ranges, rows of living sequences,
+        at most `max_step_tokens` tokens and `max_sequences` living sequences. Signal handlers run
+        while it waits.
+        """
+
+    def send(
+        self,
+        frame: Frame,
+        *,
+        sequence_ids: bytes = b"",  # u64[s]
+        status: bytes = b"",  # u8[s]: RowStatus (0 ok, 1 invalid logits, 2 grammar error)
+        token_counts: bytes = b"",  # i32[s]
+        token_ids: bytes = b"",  # i32[t], t = sum of token_counts
+        logprobs: bytes = b"",  # f32[t] or empty
+        top_counts: bytes = b"",  # i32[t] or empty
+        top_token_ids: bytes = b"",  # i32[sum of top_counts]
+        top_logprobs: bytes = b"",  # f32[sum of top_counts]
+        prompt_logprobs: Sequence[PromptLogprobs] = (),
+        command_results: Sequence[tuple[int, str]] = (),  # command_id, error ("": done)
+        prepare_us: int = 0,
+        forward_us: int = 0,
+        sample_us: int = 0,
+    ) -> bool:
+        """Answers `frame` without waiting. False: its session is over and the answer was dropped.
+
+        ValueError: the arrays do not fit together.
+        """
+
+    def fail(self, message: str) -> None:
+        """Ends the living session with INTERNAL and `message`; the client may open another."""
+
+    def close(self) -> None:
+        """Ends the session with UNAVAILABLE and removes the socket; `next` returns None. May be
+        called from any thread, and twice."""
+
+class Frame:
+    """One step. Order of effects: `drop`, then `commands`, then `new_sequences`, then the rows run."""
+
+    session: int
+    """Sessions of this process are counted from 1."""
+    session_epoch: int
+    new_session: bool
+    """The first step of a session: forget all sequences and the KV cache before it."""
+    step_id: int
+    wait_us: int
+    """How long `next` waited for it; `send` reports it."""
+    drop: bytes
+    """u64[n]"""
+    sequence_ids: bytes
+    """u64[r]: one entry a row, as in the arrays below."""
+    num_tokens: bytes
+    """i32[r], ≥ 1"""
+    new_block_counts: bytes
+    """i32[r], ≥ 0"""
+    new_blocks: bytes
+    """i32[sum of new_block_counts], in [0, num_blocks)"""
+    num_draft_tokens: bytes
+    """i32[r] or empty"""
+    new_sequences: list[NewSequence]
+    commands: list[Command]
+
+class NewSequence:
+    sequence_id: int
+    token_ids: bytes
+    """i32[n], n ≥ 1, in [0, vocab_size)"""
+    num_prompt_tokens: int
+    """In [0, n]."""
+    num_cached_tokens: int
+    """In [0, n), a multiple of the block size."""
+    seed: int
+    choice: int
+    sampling: Sampling
+    block_ids: bytes
+    """i32[b], in [0, num_blocks)"""
+    grammar: Grammar | None
+    adapter: str | None
+
+class Sampling:
+    """Defaults applied, every number finite and in its range."""
+
+    temperature: float
+    top_k: int
+    top_p: float
+    min_p: float
+    typical_p: float
+    repetition_penalty: float
+    frequency_penalty: float
+    presence_penalty: float
+    logprobs: bool
+    top_logprobs: int
+    prompt_logprobs: bool
+    prompt_top_logprobs: int
+    min_tokens: int
+    stop_token_ids: bytes
+    """i32[n]"""
+    allowed_token_ids: bytes
+    """i32[n]; empty: all"""
+    logit_bias_ids: bytes
+    """i32[n]"""
+    logit_bias_values: bytes
+    """f32[n]"""
+
+class Grammar:
+    kind: str
+    """"json_schema", "regex" or "lark"."""
+    source: str
+
+class Command:
+    command_id: int
+    kind: str
+    """"load_adapter" or "unload_adapter"."""
+    name: str
+    path: str | None
+
+class PromptLogprobs:
+    """For `Endpoint.send`: what a step computed of one sequence's prompt, n positions."""
+
+    def __new__(
+        cls,
+        *,
+        sequence_id: int,
+        first_position: int,
+        logprobs: bytes,  # f32[n]; NaN at position 0
+        top_counts: bytes = b"",  # i32[n] or empty
+        top_token_ids: bytes = b"",  # i32[sum of top_counts]
+        top_logprobs: bytes = b"",  # f32[sum of top_counts]
+    ) -> PromptLogprobs: ...

@@ -1,0 +1,1 @@
+"""Attention over a paged KV cache: a seam of few methods with interchangeable backends."""

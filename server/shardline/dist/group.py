@@ -1,0 +1,92 @@
+"""Which rank this is, and the few collectives that the shard uses.
+
+A value that is handed to whoever needs it; nobody asks torch.distributed's globals.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+import torch
+from torch import Tensor, distributed
+
+
+@dataclass(frozen=True, slots=True)
+class Rendezvous:
+    """Where the ranks meet. `timeout_s`: how long a rank waits for the others."""
+
+    address: str
+    port: int
+    timeout_s: float = 600.0
+
+
+class ParallelGroup:
+    """All ranks that hold one model. With one rank every collective is the identity."""
+
+    def __init__(self, rank: int, world_size: int, group: distributed.ProcessGroup | None) -> None:
+        self.rank = rank
+        self.world_size = world_size
+        self._group = group
+
+    @classmethod
+    def alone(cls) -> ParallelGroup:
+        """The group of one rank."""
+        return cls(rank=0, world_size=1, group=None)
+
+    @classmethod
+    def connect(
+        cls, rank: int, world_size: int, device: torch.device, rendezvous: Rendezvous
+    ) -> ParallelGroup:
+        """Waits for all ranks; NCCL between GPUs, gloo between CPUs."""
+        if world_size == 1:
+            return cls.alone()
+        distributed.init_process_group(
+            backend="nccl" if device.type == "cuda" else "gloo",
+            init_method=f"tcp://{rendezvous.address}:{rendezvous.port}",
+            rank=rank,
+            world_size=world_size,
+            timeout=timedelta(seconds=rendezvous.timeout_s),
+            device_id=device if device.type == "cuda" else None,
+        )
+        return cls(rank, world_size, distributed.group.WORLD)
+
+    @property
+    def is_first(self) -> bool:
+        """Whether this rank samples and answers with tokens."""
+        return self.rank == 0
+
+    def sum(self, values: Tensor) -> Tensor:
+        """Element-wise sum over ranks, in place; equal on all ranks."""
+        if self.world_size > 1:
+            distributed.all_reduce(values, group=self._group)
+        return values
+
+    def concatenate_columns(self, values: Tensor) -> Tensor:
+        """[rows, columns] of each rank → [rows, world_size * columns] in the order of ranks."""
+        if self.world_size == 1:
+            return values
+        rows, columns = values.shape
+        parts = values.new_empty((self.world_size, rows, columns))
+        distributed.all_gather(list(parts.unbind(0)), values.contiguous(), group=self._group)
+        return parts.transpose(0, 1).reshape(rows, self.world_size * columns)
+
+    def broadcast(self, values: Tensor) -> Tensor:
+        """The first rank's values, in place."""
+        if self.world_size > 1:
+            distributed.broadcast(values, src=0, group=self._group)
+        return values
+
+    def minimum(self, value: int, device: torch.device) -> int:
+        """The smallest of the ranks' values (at start only: it waits for the device)."""
+        if self.world_size == 1:
+            return value
+        held = torch.tensor([value], dtype=torch.int64, device=device)
+        distributed.all_reduce(held, op=distributed.ReduceOp.MIN, group=self._group)
+        return int(held.item())
+
+    def close(self) -> None:
+        """Leaves the group."""
+        if self._group is not None:
+            distributed.destroy_process_group()
+            self._group = None

@@ -1,0 +1,1 @@
+"""From a frame to its outcome: the persistent batch and the loop."""

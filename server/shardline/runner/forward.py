@@ -1,0 +1,53 @@
+"""The seam of running a model over a step's inputs: eagerly here, from captured graphs elsewhere."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from torch import Tensor
+
+from shardline.attention.base import AttentionBackend, AttentionContext
+from shardline.models.registry import Model
+from shardline.ops.base import Hidden
+from shardline.runner.batch import StepPlan
+from shardline.runner.inputs import Padding, StepInputs
+
+
+class Forward(Protocol):
+    """Runs a step. `padding` is asked before the inputs are made, `logits` after."""
+
+    def padding(self, plan: StepPlan) -> Padding:
+        """To which sizes the step is to be padded."""
+        ...
+
+    def logits(self, inputs: StepInputs) -> Tensor:
+        """dtype[samples, vocab_size] of the rows that sample; [0, vocab_size] when none does.
+
+        Valid until the next call.
+        """
+        ...
+
+
+class EagerForward:
+    """Launches every operation of the step."""
+
+    def __init__(self, model: Model, backend: AttentionBackend) -> None:
+        self._model = model
+        self._backend = backend
+
+    def padding(self, plan: StepPlan) -> Padding:
+        """Any size will do."""
+        return Padding()
+
+    def hidden(self, inputs: StepInputs) -> Hidden:
+        """The residual stream of every token after the last layer."""
+        context = AttentionContext(self._backend, self._backend.prepare(inputs.rows))
+        return self._model.forward(inputs.token_ids, context)
+
+    def logits_at(self, hidden: Hidden, tokens: Tensor) -> Tensor:
+        """dtype[n, vocab_size] at `tokens`: integers[n], places in the step."""
+        return self._model.logits(hidden, tokens.long())
+
+    def logits(self, inputs: StepInputs) -> Tensor:
+        """See `Forward.logits`."""
+        return self.logits_at(self.hidden(inputs), inputs.sample_tokens)

@@ -1,0 +1,153 @@
+"""The inputs of a step: one host array, one copy, static device tensors.
+
+All of a step's indices lie in one i32 buffer with fixed places, so that a captured graph finds
+them at the addresses it was captured with. Places past the step's rows and tokens hold padding
+(see `StepRows`) up to the sizes asked for.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from shardline.attention.base import HostRows, StepRows
+from shardline.endpoint.frame import I32
+from shardline.runner.batch import Batch, StepPlan
+
+ROW_FIELDS = ("slots", "context_lengths", "sample_tokens", "sample_slots", "query_starts")
+TOKEN_FIELDS = ("token_ids", "positions", "token_rows", "kv_slots")
+FROM_DEVICE = -1
+
+
+@dataclass(frozen=True, slots=True)
+class Padding:
+    """Sizes that a step is padded to; at least its own. Zero: not padded."""
+
+    rows: int = 0
+    tokens: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class StepInputs:
+    """Device tensors of one step, cut to its (padded) size.
+
+    `token_ids`: i32[tokens]. `sample_tokens`: i64-convertible i32[samples], which tokens of the
+    step are sampled from; `sample_slots`: i32[samples], whose they are.
+    """
+
+    rows: StepRows
+    token_ids: Tensor
+    sample_tokens: Tensor
+    sample_slots: Tensor
+    num_samples: int
+
+
+class InputBuffers:
+    """The static tensors, and how a plan gets into them."""
+
+    def __init__(self, batch: Batch, device: torch.device) -> None:
+        self._batch = batch
+        self._device = device
+        self.max_rows = batch.limits.max_sequences
+        self.max_tokens = batch.limits.max_step_tokens
+        self._places: dict[str, tuple[int, int]] = {}
+        at = 0
+        for name in ROW_FIELDS:
+            size = self.max_rows + (name == "query_starts")
+            self._places[name] = (at, size)
+            at += size
+        for name in TOKEN_FIELDS:
+            self._places[name] = (at, self.max_tokens)
+            at += self.max_tokens
+        self._size = at
+        self._packed = torch.zeros(at, dtype=torch.int32, device=device)
+
+    def view(self, name: str) -> Tensor:
+        """The whole static tensor of one field."""
+        start, size = self._places[name]
+        return self._packed[start : start + size]
+
+    def load(self, plan: StepPlan, padding: Padding = Padding()) -> StepInputs:
+        """Copies the plan to the device and resolves tokens that only the device knows."""
+        staging = torch.zeros(self._size, dtype=torch.int32, pin_memory=self._device.type == "cuda")
+        host = {
+            name: staging[start : start + size].numpy() for name, (start, size) in self._places.items()
+        }
+        rows = self._fill(host, plan, padding)
+        self._packed.copy_(staging, non_blocking=True)
+        num_samples = int(plan.samples.sum())
+        tokens = max(rows.num_tokens, padding.tokens)
+        samples = max(num_samples, padding.rows)
+        return StepInputs(
+            rows=rows,
+            token_ids=self._resolve_tokens(tokens),
+            sample_tokens=self.view("sample_tokens")[:samples],
+            sample_slots=self.view("sample_slots")[:samples],
+            num_samples=num_samples,
+        )
+
+    def _resolve_tokens(self, tokens: int) -> Tensor:
+        """Given tokens as they are; -1 becomes the last sampled token of the token's sequence."""
+        ids = self.view("token_ids")[:tokens]
+        slots = self.view("slots")[self.view("token_rows")[:tokens]]
+        return torch.where(ids < 0, self._batch.last_tokens[slots], ids)
+
+    def _fill(self, host: dict[str, I32], plan: StepPlan, padding: Padding) -> StepRows:
+        num_rows, counts = len(plan.slots), plan.num_tokens
+        num_tokens = int(counts.sum())
+        context_lengths = plan.computed + counts
+        ends = np.cumsum(counts, dtype=np.int32)
+        starts = ends - counts
+        rows = np.repeat(np.arange(num_rows, dtype=np.int32), counts)
+        positions = np.arange(num_tokens, dtype=np.int32) - np.repeat(starts - plan.computed, counts)
+        padded_rows = max(num_rows, padding.rows)
+        padded_tokens = max(num_tokens, padding.tokens)
+        samples = np.flatnonzero(plan.samples)
+
+        host["slots"][:num_rows] = plan.slots
+        host["slots"][num_rows:padded_rows] = self._batch.null_slot
+        host["context_lengths"][:num_rows] = context_lengths
+        host["query_starts"][1 : num_rows + 1] = ends
+        host["query_starts"][num_rows + 1 : padded_rows + 1] = num_tokens
+        host["sample_tokens"][: len(samples)] = ends[samples] - 1
+        host["sample_slots"][: len(samples)] = plan.slots[samples]
+        host["sample_slots"][len(samples) : padded_rows] = self._batch.null_slot
+        host["positions"][:num_tokens] = positions
+        host["token_rows"][:num_tokens] = rows
+        host["token_rows"][num_tokens:padded_tokens] = max(0, padded_rows - 1)
+        host["kv_slots"][:num_tokens] = self._batch.kv_slots(plan.slots[rows], positions)
+        host["kv_slots"][num_tokens:padded_tokens] = -1
+        self._fill_tokens(host["token_ids"], plan, starts)
+        return self._step_rows(host, plan, context_lengths, padded_rows, padded_tokens)
+
+    def _fill_tokens(self, token_ids: I32, plan: StepPlan, starts: I32) -> None:
+        """Loops over rows with given tokens only: prefill, not decode."""
+        token_ids[: int(plan.num_tokens.sum())] = FROM_DEVICE
+        given = self._batch.num_given[plan.slots]
+        for row in np.flatnonzero(plan.computed < given).tolist():
+            start, first = int(starts[row]), int(plan.computed[row])
+            tokens = self._batch.given_tokens(int(plan.slots[row]), first, first + int(plan.num_tokens[row]))
+            token_ids[start : start + len(tokens)] = tokens
+
+    def _step_rows(
+        self, host: dict[str, I32], plan: StepPlan, context_lengths: I32, padded_rows: int, padded_tokens: int
+    ) -> StepRows:
+        num_rows = len(plan.slots)
+        longer = np.flatnonzero(plan.num_tokens != 1)
+        return StepRows(
+            num_rows=num_rows,
+            num_decode_rows=int(longer[0]) if len(longer) else num_rows,
+            num_tokens=int(plan.num_tokens.sum()),
+            max_context=int(context_lengths.max(initial=0)),
+            slots=self.view("slots")[:padded_rows],
+            query_starts=self.view("query_starts")[: padded_rows + 1],
+            context_lengths=self.view("context_lengths")[:padded_rows],
+            positions=self.view("positions")[:padded_tokens],
+            token_rows=self.view("token_rows")[:padded_tokens],
+            kv_slots=self.view("kv_slots")[:padded_tokens],
+            block_tables=self._batch.block_tables,
+            host=HostRows(plan.slots, host["query_starts"][: num_rows + 1], context_lengths),
+        )

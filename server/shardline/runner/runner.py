@@ -1,0 +1,188 @@
+"""The runner: one frame after another, each launched and then completed.
+
+Only the order of a step belongs here. What is done in it has a file of its own: the batch, the
+inputs, the forward pass, sampling, prompt scores, outcomes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from time import perf_counter
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from shardline.dist.group import ParallelGroup
+from shardline.endpoint.frame import FrameFields, NewSequenceFields, Outcome, StepTimings
+from shardline.runner.batch import Batch, StepPlan
+from shardline.runner.errors import ProtocolError
+from shardline.runner.fetch import Fetch
+from shardline.runner.forward import EagerForward, Forward
+from shardline.runner.inputs import InputBuffers, StepInputs
+from shardline.runner.outcome import PendingSamples, make_outcome
+from shardline.runner.prompt import PendingPrompt, PromptScorer
+from shardline.sampling.parameters import Parameters
+from shardline.sampling.sampler import Sampler
+from shardline.sampling.state import SamplingState
+
+
+@dataclass(frozen=True, slots=True)
+class PendingStep:
+    """A launched step, whose results are on their way to the host."""
+
+    frame: FrameFields
+    plan: StepPlan
+    samples: PendingSamples | None
+    prompts: list[PendingPrompt]
+    fetch: Fetch
+    timings: StepTimings
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What a runner is made of. `forward`: how steps run; `eager`: how those with prompt scores do."""
+
+    batch: Batch
+    forward: Forward
+    eager: EagerForward
+    sampling: SamplingState
+    group: ParallelGroup
+    device: torch.device
+
+
+class Runner:
+    """Turns frames into outcomes. `launch` returns before a GPU has done the work."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+        self._batch = parts.batch
+        self._inputs = InputBuffers(parts.batch, parts.device)
+        self._sampler = Sampler(parts.sampling)
+        self._prompts = PromptScorer(parts.batch, parts.eager, parts.device)
+
+    def reset(self) -> None:
+        """Forgets all sequences."""
+        self._batch.reset()
+
+    @torch.inference_mode()
+    def launch(self, frame: FrameFields) -> PendingStep:
+        """Starts a step. Raises `ProtocolError`, after which the session cannot go on."""
+        began = perf_counter()
+        plan = self._apply(frame)
+        if not len(plan.slots):
+            return PendingStep(frame, plan, None, [], self._sealed(), StepTimings(prepare_us=_us(began)))
+        inputs = self._inputs.load(plan, self._parts.forward.padding(plan))
+        prepared = perf_counter()
+        fetch = Fetch(self._parts.device)
+        logits, prompts = self._run(plan, inputs, fetch)
+        ran = perf_counter()
+        samples = self._sample(plan, inputs, logits, fetch)
+        fetch.seal()
+        timings = StepTimings(
+            prepare_us=_us(began, prepared), forward_us=_us(prepared, ran), sample_us=_us(ran)
+        )
+        return PendingStep(frame, plan, samples, prompts, fetch, timings)
+
+    def complete(self, pending: PendingStep) -> Outcome:
+        """Waits for a step's results."""
+        pending.fetch.wait()
+        return make_outcome(
+            pending.frame,
+            pending.samples if self._parts.group.is_first else None,
+            [prompt.finish() for prompt in pending.prompts] if self._parts.group.is_first else [],
+            pending.timings,
+        )
+
+    def _sealed(self) -> Fetch:
+        return Fetch(self._parts.device)
+
+    def _apply(self, frame: FrameFields) -> StepPlan:
+        """The order of effects: forget, take in, run."""
+        if frame.new_session:
+            self._batch.reset()
+        if frame.num_draft_tokens and np.frombuffer(frame.num_draft_tokens, np.int32).any():
+            raise ProtocolError("drafted tokens are not supported by this shard")
+        self._batch.drop(np.frombuffer(frame.drop, np.uint64))
+        admitted = {self._admit(sequence): sequence for sequence in frame.new_sequences}
+        return self._batch.plan(frame, admitted)
+
+    def _admit(self, sequence: NewSequenceFields) -> int:
+        if sequence.grammar is not None:
+            raise ProtocolError(f"sequence {sequence.sequence_id}: grammars are not supported by this shard")
+        if sequence.adapter is not None:
+            raise ProtocolError(f"sequence {sequence.sequence_id}: adapter {sequence.adapter!r} is not loaded")
+        fields = sequence.sampling
+        if fields.prompt_logprobs and sequence.num_cached_tokens:
+            raise ProtocolError(
+                f"sequence {sequence.sequence_id} asks for prompt_logprobs and has cached tokens"
+            )
+        slot = self._batch.admit(sequence)
+        tokens = np.frombuffer(sequence.token_ids, np.int32)
+        self._parts.sampling.admit(slot, _parameters(sequence), tokens, sequence.num_prompt_tokens)
+        self._prompts.admit(slot, fields.prompt_logprobs, fields.prompt_top_logprobs)
+        return slot
+
+    def _run(self, plan: StepPlan, inputs: StepInputs, fetch: Fetch) -> tuple[Tensor, list[PendingPrompt]]:
+        scored = self._prompts.rows(plan)
+        if not scored:
+            return self._parts.forward.logits(inputs), []
+        eager = self._parts.eager
+        hidden = eager.hidden(inputs)
+        prompts = self._prompts.score(plan, scored, hidden, fetch)
+        return eager.logits_at(hidden, inputs.sample_tokens), prompts
+
+    def _sample(
+        self, plan: StepPlan, inputs: StepInputs, logits: Tensor, fetch: Fetch
+    ) -> PendingSamples | None:
+        """Samples on the first rank and tells the others."""
+        count = inputs.num_samples
+        if not count:
+            return None
+        slots = inputs.sample_slots[:count]
+        host_slots = plan.slots[plan.samples]
+        pending = None
+        if self._parts.group.is_first:
+            sampled = self._sampler.sample(logits[:count], slots, host_slots, plan.known[plan.samples])
+            tokens = sampled.tokens.int()
+            state = self._parts.sampling
+            pending = PendingSamples.start(
+                plan.sequence_ids[plan.samples],
+                sampled,
+                state.wants_logprobs[host_slots],
+                state.top_logprobs[host_slots],
+                fetch,
+            )
+        else:
+            tokens = torch.empty(count, dtype=torch.int32, device=self._parts.device)
+        self._parts.group.broadcast(tokens)
+        self._batch.last_tokens.index_copy_(0, slots.long(), tokens)
+        return pending
+
+
+def _us(start: float, end: float | None = None) -> int:
+    """Microseconds from `start` to `end`, or to now."""
+    return int(((perf_counter() if end is None else end) - start) * 1e6)
+
+
+def _parameters(sequence: NewSequenceFields) -> Parameters:
+    fields = sequence.sampling
+    return Parameters(
+        temperature=fields.temperature,
+        top_k=fields.top_k,
+        top_p=fields.top_p,
+        min_p=fields.min_p,
+        typical_p=fields.typical_p,
+        repetition_penalty=fields.repetition_penalty,
+        frequency_penalty=fields.frequency_penalty,
+        presence_penalty=fields.presence_penalty,
+        logprobs=fields.logprobs,
+        top_logprobs=fields.top_logprobs,
+        min_tokens=fields.min_tokens,
+        stop_token_ids=np.frombuffer(fields.stop_token_ids, np.int32),
+        allowed_token_ids=np.frombuffer(fields.allowed_token_ids, np.int32),
+        logit_bias_ids=np.frombuffer(fields.logit_bias_ids, np.int32),
+        logit_bias_values=np.frombuffer(fields.logit_bias_values, np.float32),
+        seed=sequence.seed,
+        choice=sequence.choice,
+    )

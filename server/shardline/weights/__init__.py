@@ -1,0 +1,1 @@
+"""Where weights come from: a seam over file formats. Pickled files are refused."""

@@ -1,0 +1,253 @@
+"""Attention over the paged cache: any mix of chunks and single tokens against a dense oracle."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pytest
+import torch
+
+pytest.importorskip("triton")
+
+from shardline.kernels import decode_attention, prefill_attention
+from shardline.kernels.rotary import HeadGeometry, HeadNorm, rope_and_write
+from tests.kernels import oracles
+
+EPS = 1e-6
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """One row of a step: tokens already in the cache, tokens that it brings."""
+
+    past: int
+    tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """A layer with its cache; tables map each sequence to shuffled blocks."""
+
+    geometry: HeadGeometry
+    norm: HeadNorm | None
+    cache: torch.Tensor
+    tables: torch.Tensor
+
+    @property
+    def scale(self) -> float:
+        return self.geometry.head_dim**-0.5
+
+
+def make_layer(generator, device, dtype, *, heads, kv_heads, dim, rotary, block, sequences, norm):
+    angle = torch.randn(256, rotary // 2, generator=generator, device=device)
+    geometry = HeadGeometry(heads, kv_heads, dim, angle.cos(), angle.sin())
+    per_sequence = -(-256 // block)
+    blocks = sequences * per_sequence
+    # What a block held before must never show: the cache starts full of NaN.
+    cache = torch.full((blocks, 2, kv_heads, block, dim), float("nan"), dtype=dtype, device=device)
+    order = torch.randperm(blocks, generator=generator, device=device)
+    tables = order.view(sequences, per_sequence).to(torch.int32)
+    head_norm = None
+    if norm:
+        query = torch.randn(dim, generator=generator, device=device).to(dtype)
+        key = torch.randn(dim, generator=generator, device=device).to(dtype)
+        head_norm = HeadNorm(query, key, EPS)
+    return Layer(geometry, head_norm, cache, tables)
+
+
+def split_and_turn(layer, qkv, positions):
+    """Queries, keys, values of [tokens, width] in float32, normed and turned."""
+    g = layer.geometry
+    q, k, v = qkv.float().view(qkv.shape[0], -1, g.head_dim).split(
+        [g.num_heads, g.num_kv_heads, g.num_kv_heads], 1
+    )
+    if layer.norm is not None:
+        q = oracles.rms_norm(q, layer.norm.query, EPS)
+        k = oracles.rms_norm(k, layer.norm.key, EPS)
+    q = oracles.rotate(q, positions, g.cos, g.sin)
+    return q, oracles.rotate(k, positions, g.cos, g.sin), v
+
+
+def write_cache(layer, slot, positions, keys, values):
+    block = layer.cache.shape[3]
+    ids = layer.tables[slot][positions.long() // block].long()
+    offset = positions.long() % block
+    layer.cache[ids, 0, :, offset] = keys.to(layer.cache.dtype)
+    layer.cache[ids, 1, :, offset] = values.to(layer.cache.dtype)
+
+
+def read_cache(layer, slot, length):
+    block = layer.cache.shape[3]
+    at = torch.arange(length, device=layer.cache.device)
+    ids = layer.tables[slot][at // block].long()
+    return layer.cache[ids, 0, :, at % block].float(), layer.cache[ids, 1, :, at % block].float()
+
+
+def run_step(layer, chunks, generator, dtype, decode_tile, prefill_tile, window=None, padding=3):
+    """Fills the past of every chunk, runs both kernels on the step, compares with the oracle."""
+    device = layer.cache.device
+    g = layer.geometry
+    slots = torch.randperm(layer.tables.shape[0], generator=generator, device=device)[: len(chunks)]
+    counts = [c.tokens for c in chunks]
+    starts = torch.tensor([0, *torch.tensor(counts).cumsum(0).tolist()])
+    tokens = int(starts[-1])
+    qkv = torch.randn(tokens + padding, g.row_width, generator=generator, device=device).to(dtype)
+    positions = torch.cat([torch.arange(c.past, c.past + c.tokens) for c in chunks]).to(device)
+    queries, keys, values = split_and_turn(layer, qkv[:tokens], positions)
+    for slot, chunk in zip(slots.tolist(), chunks, strict=True):
+        shape = (chunk.past, g.num_kv_heads, g.head_dim)
+        past = torch.arange(chunk.past, device=device)
+        before = [torch.randn(shape, generator=generator, device=device) for _ in range(2)]
+        write_cache(layer, slot, past, *before)
+
+    block = layer.cache.shape[3]
+    rows = torch.repeat_interleave(torch.arange(len(chunks)), torch.tensor(counts)).to(device)
+    ids = layer.tables[slots[rows], positions // block]
+    pad = torch.zeros(padding, dtype=torch.int32, device=device)
+    kv_slots = torch.cat([(ids * block + positions % block).to(torch.int32), pad - 1])
+    i32 = {"dtype": torch.int32, "device": device}
+    query_starts = torch.tensor([*starts.tolist(), tokens, tokens], **i32)  # two padding rows
+    lengths = torch.tensor([c.past + c.tokens for c in chunks] + [0, 0], **i32)
+    row_slots = torch.cat([slots.to(torch.int32), pad[:2]])
+    out = torch.full((tokens + padding, g.num_heads * g.head_dim), 7.0, dtype=dtype, device=device)
+    rope_and_write(
+        qkv,
+        layer.cache,
+        g,
+        query_starts,
+        torch.cat([rows.to(torch.int32), pad]),
+        torch.cat([positions.to(torch.int32), pad]),
+        kv_slots,
+        norm=layer.norm,
+        skip_single_token_rows=True,
+    )
+    plan = prefill_attention.PrefillPlan.allocate(tokens, len(chunks) + 2, prefill_tile, device)
+    prefill_attention.plan_tiles(query_starts, plan, prefill_tile)
+    common = (layer.tables, row_slots, query_starts, lengths)
+    prefill_attention.prefill_attention(
+        qkv, layer.cache, g, *common, plan, out, prefill_tile, scale=layer.scale, window=window
+    )
+    scratch = decode_attention.DecodeScratch.allocate(
+        (len(chunks) + 2) * decode_tile.splits, len(chunks) + 2, g, device
+    )
+    decode_attention.decode_attention(
+        qkv,
+        layer.cache,
+        g,
+        *common,
+        out,
+        scratch,
+        decode_tile,
+        scale=layer.scale,
+        norm=layer.norm,
+        window=window,
+    )
+    assert not scratch.finished.any()
+    assert (out[tokens:] == 7.0).all(), "a padding token was written"
+    for index, (slot, chunk) in enumerate(zip(slots.tolist(), chunks, strict=True)):
+        span = slice(int(starts[index]), int(starts[index + 1]))
+        length = chunk.past + chunk.tokens
+        cached_keys, cached_values = read_cache(layer, slot, length)
+        assert oracles.relative_error(cached_keys[chunk.past :], keys[span]) < oracles.tolerance(dtype)
+        assert oracles.relative_error(cached_values[chunk.past :], values[span]) < 1e-2
+        expected = oracles.attend(queries[span], cached_keys, cached_values, layer.scale, window)
+        error = oracles.relative_error(out[span], expected.flatten(1))
+        assert error < 2 * oracles.tolerance(dtype), (index, chunk, error)
+
+
+MIXED = [
+    Chunk(past=0, tokens=1),
+    Chunk(past=16, tokens=1),
+    Chunk(past=97, tokens=1),
+    Chunk(past=0, tokens=37),
+    Chunk(past=5, tokens=2),
+    Chunk(past=33, tokens=1),
+    Chunk(past=64, tokens=33),
+    Chunk(past=15, tokens=17),
+]
+
+
+@pytest.mark.parametrize(
+    ("heads", "kv_heads", "dim", "rotary", "block", "norm"),
+    [
+        (4, 2, 64, 64, 16, False),
+        (3, 1, 128, 128, 32, True),
+        (4, 4, 96, 96, 64, False),
+        (18, 1, 64, 32, 16, True),
+    ],
+)
+@pytest.mark.parametrize("splits", [1, 3])
+def test_mixed_step(heads, kv_heads, dim, rotary, block, norm, splits, device, dtype, generator):
+    layer = make_layer(
+        generator,
+        device,
+        dtype,
+        heads=heads,
+        kv_heads=kv_heads,
+        dim=dim,
+        rotary=rotary,
+        block=block,
+        sequences=9,
+        norm=norm,
+    )
+    decode = decode_attention.DecodeTile(16, splits, 1, 2, 4, preload=splits == 3)
+    prefill = prefill_attention.PrefillTile(queries=16, keys=32, stages=2, warps=4)
+    run_step(layer, MIXED, generator, dtype, decode, prefill)
+
+
+@pytest.mark.parametrize("window", [1, 7, 40])
+def test_window(window, device, dtype, generator):
+    layer = make_layer(
+        generator,
+        device,
+        dtype,
+        heads=4,
+        kv_heads=2,
+        dim=64,
+        rotary=64,
+        block=16,
+        sequences=9,
+        norm=False,
+    )
+    decode = decode_attention.DecodeTile(16, 4, 1, 2, 4, preload=False)
+    prefill = prefill_attention.PrefillTile(queries=16, keys=16, stages=2, warps=4)
+    run_step(layer, MIXED, generator, dtype, decode, prefill, window=window)
+
+
+def test_short_rows_are_not_split(device, dtype, generator):
+    layer = make_layer(
+        generator,
+        device,
+        dtype,
+        heads=4,
+        kv_heads=2,
+        dim=64,
+        rotary=64,
+        block=64,
+        sequences=4,
+        norm=False,
+    )
+    decode = decode_attention.DecodeTile(16, 8, 4, 2, 4, preload=True)
+    prefill = prefill_attention.PrefillTile(queries=16, keys=16, stages=2, warps=4)
+    chunks = [Chunk(0, 1), Chunk(63, 1), Chunk(200, 1)]
+    run_step(layer, chunks, generator, dtype, decode, prefill)
+
+
+def test_tiles_with_most_keys_come_first(device):
+    tile = prefill_attention.PrefillTile(queries=16, keys=16, stages=2, warps=4)
+    starts = torch.tensor([0, 1, 40, 41, 105, 106, 106], dtype=torch.int32, device=device)
+    plan = prefill_attention.PrefillPlan.allocate(106, 6, tile, device)
+    prefill_attention.plan_tiles(starts, plan, tile)
+    count = int(plan.count)
+    tiles = list(zip(plan.starts[:count].tolist(), plan.rows[:count].tolist(), strict=True))
+    # Row 1 has 39 tokens, row 3 has 64; rows of one token and empty rows have no tile.
+    assert tiles == [(48, 3), (32, 1), (32, 3), (16, 1), (16, 3), (0, 1), (0, 3)]
+
+
+@pytest.mark.parametrize("rows", [1, 2, 8, 32, 256, 1024])
+@pytest.mark.parametrize("multiprocessors", [46, 108, 132])
+def test_chosen_tiles_are_launchable(rows, multiprocessors):
+    tile = decode_attention.choose_tile(rows, 8, multiprocessors)
+    assert tile.splits >= 1
+    assert tile.min_tiles >= 1
+    assert tile.keys in (16, 32, 64, 128)
