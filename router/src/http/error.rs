@@ -237,6 +237,9 @@ impl ApiError {
             Finish::InvalidLogits => Some(Self::Generation {
                 cause: "the model gave no usable distribution (NaN) for this prompt".to_owned(),
             }),
+            Finish::Grammar => Some(Self::Generation {
+                cause: "its grammar could not be compiled or allowed no further token".to_owned(),
+            }),
             Finish::ShardLost { cause } => {
                 Some(Self::Generation { cause: format!("the model's process was lost ({cause}); send it again") })
             }
@@ -311,6 +314,8 @@ impl From<SubmitError> for ApiError {
                     "The prompt has {tokens} tokens and at most {limit} fit; send a shorter prompt."
                 ),
             },
+            // The validation lets nothing of this kind pass, so it is no fault of the client's.
+            SubmitError::Malformed { field, reason } => Self::Internal { cause: format!("{field}: {reason}") },
             SubmitError::NotReady { state } => Self::NotReady { state },
         }
     }

@@ -1,7 +1,6 @@
 //! Accepting connections, with a limit on everything that a client can hold on to.
 
 use std::future::Future;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -54,8 +53,9 @@ pub async fn serve(
         let connection = builder.serve_connection(TokioIo::new(stream), service).into_owned();
         let connection = graceful.watch(connection);
         tokio::spawn(async move {
+            // A client that breaks off is no news.
             if let Err(error) = connection.await {
-                log_broken(peer, error.as_ref());
+                tracing::debug!(?peer, %error, "connection broken");
             }
             drop(place);
         });
@@ -87,9 +87,4 @@ fn set_no_delay(stream: &TcpStream) {
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "cannot turn off Nagle's algorithm");
     }
-}
-
-/// A client that breaks off is no news.
-fn log_broken(peer: Option<SocketAddr>, error: &(dyn std::error::Error + Send + Sync)) {
-    tracing::debug!(?peer, error, "connection broken");
 }

@@ -3,12 +3,13 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use shardline_text::{StopStrings, StreamOptions, TextStream};
+use shardline_text::stream::StreamOptions;
+use shardline_text::{StopStrings, TextStream};
 
 use crate::http::admission::Place;
 use crate::http::app::{App, Served};
 use crate::http::decoding::Decoding;
-use crate::http::error::ApiError;
+use crate::http::error::{ApiError, Rule};
 use crate::http::prompt::Encoded;
 use crate::http::running::{Facts, Running};
 use crate::session::{Accounts, Choice, ChoiceRules, Session};
@@ -47,7 +48,7 @@ pub async fn start(app: &Arc<App>, served: &Served, ready: Ready) -> Result<Runn
     let Ready { began, place, prompts, decoding, rules } = ready;
     let defaults = &served.text.generation;
     let stop = StopStrings::new(&decoding.stop.strings)
-        .map_err(|error| ApiError::invalid("stop", crate::http::error::Rule::Value, error.to_string()))?;
+        .map_err(|error| ApiError::invalid("stop", Rule::Value, error.to_string()))?;
     let text = TextStream::new(
         served.text.tokenizer.clone(),
         StreamOptions {

@@ -11,8 +11,6 @@ use std::time::Instant;
 use axum::extract::{Request, State};
 use axum::response::Response;
 
-pub use validate::GenerateRequest;
-
 use crate::http::answer::{self, Handled};
 use crate::http::app::App;
 use crate::http::error::Dialect;
