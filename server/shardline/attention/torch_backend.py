@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -53,6 +54,14 @@ def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     return torch.cat(rotated, dim=-1)
 
 
+def _zeros(shape: tuple[int, int], dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Zeros that take main memory only where they are written: the pages come from the system empty."""
+    if device.type != "cpu":
+        return torch.zeros(shape, dtype=dtype, device=device)
+    pages = np.zeros(shape[0] * shape[1] * dtype.itemsize, np.uint8)
+    return torch.from_numpy(pages).view(dtype).view(shape)
+
+
 class TorchAttention(AttentionBackend):
     """Decode rows attend in one padded batch, each chunk of prefill by itself."""
 
@@ -73,8 +82,8 @@ class TorchAttention(AttentionBackend):
         facts = self.facts
         shape = (num_blocks * block_size + 1, facts.num_kv_heads * facts.head_dim)
         layers = range(facts.num_layers)
-        self._keys = [torch.zeros(shape, dtype=facts.dtype, device=facts.device) for _ in layers]
-        self._values = [torch.zeros(shape, dtype=facts.dtype, device=facts.device) for _ in layers]
+        self._keys = [_zeros(shape, facts.dtype, facts.device) for _ in layers]
+        self._values = [_zeros(shape, facts.dtype, facts.device) for _ in layers]
         self._block_size = block_size
         self._zero_row = num_blocks * block_size
 

@@ -26,12 +26,16 @@ def mix64(values: U64) -> U64:
     return values ^ (values >> np.uint64(31))
 
 
+def key_bases(seeds: U64, choices: U64) -> U64:
+    """What a row's keys start from: u64[rows], the same for all positions of a sequence."""
+    with np.errstate(over="ignore"):
+        return mix64(mix64(seeds + GOLDEN_64) ^ (choices + GOLDEN_64))
+
+
 def row_keys(seeds: U64, choices: U64, positions: U64) -> npt.NDArray[np.int32]:
     """One key of 64 bits a row: i32[rows, 2]. `positions`: of the token to be sampled."""
     with np.errstate(over="ignore"):
-        keys = mix64(seeds + GOLDEN_64)
-        keys = mix64(keys ^ (choices + GOLDEN_64))
-        keys = mix64(keys + (positions + np.uint64(1)) * GOLDEN_64)
+        keys = mix64(key_bases(seeds, choices) + (positions + np.uint64(1)) * GOLDEN_64)
     return keys.view(np.int32).reshape(-1, 2)
 
 

@@ -55,13 +55,17 @@ class WeightSource(ABC):
         """The part's values in their stored or dequantized type, wherever they lie now."""
 
 
-@dataclass(frozen=True, slots=True)
 class WeightReader:
-    """What a rank reads with: checks shapes, converts to the serving type, moves to the device."""
+    """What a rank reads with: checks shapes, converts to the serving type, moves to the device.
 
-    source: WeightSource
-    dtype: torch.dtype
-    device: torch.device
+    `read_bytes`: what it has put on the device so far.
+    """
+
+    def __init__(self, source: WeightSource, dtype: torch.dtype, device: torch.device) -> None:
+        self.source = source
+        self.dtype = dtype
+        self.device = device
+        self.read_bytes = 0
 
     def read(self, part: Part) -> Tensor:
         """dtype[part.part_shape] on the device, contiguous."""
@@ -71,6 +75,7 @@ class WeightReader:
                 f"weight {part.name} has shape {list(stored)}; config.json promises {list(part.shape)}"
             )
         values = self.source.read(part)
+        self.read_bytes += values.numel() * self.dtype.itemsize
         return values.to(device=self.device, dtype=self.dtype).contiguous()
 
     def stack(self, parts: tuple[Part, ...]) -> Tensor:

@@ -1,0 +1,140 @@
+"""The shard's configuration: one frozen value from flags and environment.
+
+Flags are declared here and nowhere else, and nothing else reads the environment. A default that
+depends on the device is resolved in `assembly`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+DTYPES = ("auto", "float32", "bfloat16", "float16")
+LOAD_FORMATS = ("auto", "dummy")
+
+
+class ConfigError(ValueError):
+    """Flags that do not fit together."""
+
+
+@dataclass(frozen=True, slots=True)
+class ShardConfig:
+    """What `shardline-server serve` was asked. None: the default of the device or the model.
+
+    `cuda_graphs`: batch sizes to capture; empty: the default ones, (0,): none.
+    `threads`: of OMP_NUM_THREADS.
+    """
+
+    model_path: Path
+    shard_uds_path: str
+    rank: int = 0
+    world_size: int = 1
+    master_addr: str = "127.0.0.1"
+    master_port: int = 29500
+    dtype: str = "auto"
+    device: str = "auto"
+    max_step_tokens: int | None = None
+    max_sequences: int | None = None
+    max_total_tokens: int | None = None
+    block_size: int | None = None
+    kv_cache_tokens: int | None = None
+    cuda_memory_fraction: float = 0.9
+    attention: str | None = None
+    ops: str | None = None
+    load_format: str = "auto"
+    cuda_graphs: tuple[int, ...] = ()
+    trust_remote_code: bool = False
+    control_fd: int | None = None
+    json_output: bool = False
+    log_level: str = "info"
+    threads: int | None = None
+
+    @property
+    def socket_path(self) -> str:
+        """This rank's socket."""
+        return f"{self.shard_uds_path}-{self.rank}"
+
+
+def add_serve_arguments(parser: argparse.ArgumentParser) -> None:
+    """The flags of `serve`."""
+    add = parser.add_argument
+    add("model_path", type=Path, help="a folder with config.json and safetensors, or a .gguf file")
+    add("--shard-uds-path", required=True, metavar="PREFIX", help="the socket is PREFIX-RANK")
+    add("--rank", type=_whole(0), default=0, help="this shard's number")
+    add("--world-size", type=_whole(1), default=1, help="shards that hold the model together")
+    add("--master-addr", default="127.0.0.1", help="where the ranks meet")
+    add("--master-port", type=_whole(1), default=29500, help="where the ranks meet")
+    add("--dtype", choices=DTYPES, default="auto", help="auto: float32 on the CPU, the model's own on a GPU")
+    add("--device", default="auto", help="auto, cpu, cuda or cuda:N; auto takes GPU number RANK if there is one")
+    add("--max-step-tokens", type=_whole(1), help="most tokens that one step runs [256 on the CPU, 2048 on a GPU]")
+    add("--max-sequences", type=_whole(1), help="most sequences that live at once [64 on the CPU, 512 on a GPU]")
+    add("--max-total-tokens", type=_whole(2), help="longest sequence [what the model's positions allow]")
+    add("--block-size", type=_whole(1), help="tokens of a KV block [the attention backend's best]")
+    add("--kv-cache-tokens", type=_whole(1), help="tokens the KV cache holds [what memory allows]")
+    add("--cuda-memory-fraction", type=_fraction, default=0.9, help="share of the GPU's memory to use")
+    add("--attention", help="attention backend [the best for the device]")
+    add("--ops", help="backend of the dense products [the best for the device]")
+    add("--load-format", choices=LOAD_FORMATS, default="auto", help="dummy: random weights, for measuring")
+    add("--cuda-graphs", type=_sizes, default=(), metavar="N,N,…", help="batch sizes to capture; 0: none")
+    add("--trust-remote-code", action="store_true", help="allow models that name code of their own")
+    add("--control-fd", type=_whole(0), help="exit when this file descriptor reaches its end")
+    add("--json-output", action="store_true", help="log JSON lines")
+
+
+def shard_config(arguments: argparse.Namespace, environment: Mapping[str, str] | None = None) -> ShardConfig:
+    """The configuration from parsed flags. `environment`: the process's when none is given."""
+    variables = os.environ if environment is None else environment
+    values = vars(arguments)
+    if values["rank"] >= values["world_size"]:
+        raise ConfigError(
+            f"--rank is {values['rank']}; with --world-size {values['world_size']} it is at most "
+            f"{values['world_size'] - 1}"
+        )
+    names = ShardConfig.__dataclass_fields__.keys() & values.keys()
+    return ShardConfig(
+        **{name: values[name] for name in names},
+        log_level=log_level(variables),
+        threads=_threads(variables),
+    )
+
+
+def log_level(variables: Mapping[str, str] | None = None) -> str:
+    """The least level of LOG_LEVEL, whose filters for single modules are the other processes'."""
+    given = (os.environ if variables is None else variables).get("LOG_LEVEL", "info")
+    first = given.split(",")[0].strip().lower()
+    return first if first in ("debug", "info", "warning", "error") else {"trace": "debug", "warn": "warning"}.get(first, "info")
+
+
+def _threads(variables: Mapping[str, str]) -> int | None:
+    given = variables.get("OMP_NUM_THREADS", "").split(",")[0]
+    return int(given) if given.isdigit() and int(given) > 0 else None
+
+
+def _whole(least: int) -> Callable[[str], int]:
+    def parse(text: str) -> int:
+        try:
+            value = int(text)
+        except ValueError:
+            value = least - 1
+        if value < least:
+            raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least {least}")
+        return value
+
+    return parse
+
+
+def _fraction(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0.0 < value <= 1.0:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0 and up to 1")
+    return value
+
+
+def _sizes(text: str) -> Sequence[int]:
+    return tuple(_whole(0)(part) for part in text.split(",") if part.strip())

@@ -1,0 +1,1 @@
+"""How much KV cache there is."""

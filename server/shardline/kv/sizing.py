@@ -1,0 +1,86 @@
+"""The number of KV blocks, from what memory allows or a flag asks.
+
+Every rank computes its own number from its own memory; the group serves the smallest.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+GIB = 1 << 30
+CPU_TARGET_TOKENS = 8192
+CPU_TARGET_SEQUENCES = 8
+CPU_LIMIT_BYTES = 2 * GIB
+CPU_MEMORY_SHARE = 0.25
+
+
+class KvCacheError(ValueError):
+    """Not even one sequence fits."""
+
+
+@dataclass(frozen=True, slots=True)
+class KvRequest:
+    """`tokens`: of `--kv-cache-tokens`, or none. `bytes_per_block`: over all layers of this rank."""
+
+    tokens: int | None
+    block_size: int
+    bytes_per_block: int
+    max_position: int
+
+
+def blocks_for_tokens(tokens: int, block_size: int) -> int:
+    """Blocks that hold `tokens` tokens."""
+    return -(-tokens // block_size)
+
+
+def cpu_blocks(request: KvRequest, available_bytes: int) -> int:
+    """A bounded share of the memory that is available now.
+
+    Without a flag: eight of the longest sequences, up to 2 GiB and a quarter of the memory.
+    """
+    if request.tokens is not None:
+        return _at_least_one(blocks_for_tokens(request.tokens, request.block_size), request)
+    wanted = max(CPU_TARGET_TOKENS, CPU_TARGET_SEQUENCES * request.max_position)
+    limit = min(CPU_LIMIT_BYTES, int(available_bytes * CPU_MEMORY_SHARE))
+    blocks = min(blocks_for_tokens(wanted, request.block_size), limit // request.bytes_per_block)
+    return _at_least_one(blocks, request)
+
+
+def gpu_blocks(request: KvRequest, free_bytes: int, total_bytes: int, memory_fraction: float) -> int:
+    """What is left of the share of the card's memory, after weights and a step at full size.
+
+    `free_bytes`: now; what others hold counts against the share.
+    """
+    if request.tokens is not None:
+        return _at_least_one(blocks_for_tokens(request.tokens, request.block_size), request)
+    usable = free_bytes - int(total_bytes * (1.0 - memory_fraction))
+    return _at_least_one(usable // request.bytes_per_block, request)
+
+
+def _at_least_one(blocks: int, request: KvRequest) -> int:
+    if blocks < 1:
+        raise KvCacheError(
+            f"no memory is left for the KV cache (one block of {request.block_size} tokens needs "
+            f"{request.bytes_per_block} bytes); free memory or pass --kv-cache-tokens"
+        )
+    return blocks
+
+
+def available_memory() -> int:
+    """Bytes of main memory that can be had without swapping."""
+    try:
+        with open("/proc/meminfo", encoding="ascii") as file:
+            for line in file:
+                if line.startswith("MemAvailable:"):
+                    return int(line.split()[1]) * 1024
+    except OSError:
+        pass
+    return 4 * GIB
+
+
+def device_memory(device: torch.device) -> tuple[int, int]:
+    """Free and total bytes of a GPU; cached blocks of torch's allocator count as free."""
+    torch.cuda.empty_cache()
+    return torch.cuda.mem_get_info(device)

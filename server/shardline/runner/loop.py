@@ -1,0 +1,81 @@
+"""The loop: take a frame, launch it, complete it, answer.
+
+On the CPU a step is over when it is launched, and is answered at once. On a GPU a second thread
+waits for results and answers, so that the next frame is launched while the last one still runs.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+
+import torch
+
+from shardline.endpoint.frame import Endpoint
+from shardline.runner.errors import ProtocolError
+from shardline.runner.runner import PendingStep, Runner
+
+MAX_PENDING = 4
+
+
+class _Answers:
+    """Completes steps in their order; on a GPU in a thread of its own."""
+
+    def __init__(self, runner: Runner, endpoint: Endpoint, device: torch.device) -> None:
+        self._runner = runner
+        self._endpoint = endpoint
+        self._device = device
+        self._failure: BaseException | None = None
+        self._queue: queue.Queue[PendingStep | None] = queue.Queue(MAX_PENDING)
+        self._thread = threading.Thread(target=self._work, name="answers", daemon=True)
+        self._threaded = device.type == "cuda"
+        if self._threaded:
+            self._thread.start()
+
+    def take(self, pending: PendingStep) -> None:
+        """Answers now or as soon as the step is over. Raises what an earlier answer failed with."""
+        if not self._threaded:
+            self._endpoint.send(pending.frame, self._runner.complete(pending))
+            return
+        self._check()
+        self._queue.put(pending)
+
+    def close(self) -> None:
+        """Returns when all steps taken are answered."""
+        if self._threaded:
+            self._queue.put(None)
+            self._thread.join()
+            self._check()
+
+    def _check(self) -> None:
+        if self._failure is not None:
+            raise self._failure
+
+    def _work(self) -> None:
+        torch.cuda.set_device(self._device)
+        while (pending := self._queue.get()) is not None:
+            if self._failure is not None:
+                continue
+            try:
+                self._endpoint.send(pending.frame, self._runner.complete(pending))
+            except Exception as error:  # handed to the loop, which ends the process
+                self._failure = error
+                self._endpoint.fail(f"a step failed: {error}")
+
+
+def run_steps(runner: Runner, endpoint: Endpoint, device: torch.device) -> None:
+    """Until the endpoint is closed. A frame that breaks the protocol ends its session alone."""
+    answers = _Answers(runner, endpoint, device)
+    broken = False
+    while (frame := endpoint.next()) is not None:
+        if broken and not frame.new_session:
+            continue
+        broken = False
+        try:
+            pending = runner.launch(frame)
+        except ProtocolError as error:
+            broken = True
+            endpoint.fail(f"step {frame.step_id}: {error}")
+            continue
+        answers.take(pending)
+    answers.close()

@@ -1,0 +1,54 @@
+"""`shardline-server serve`: binds the socket, loads, and runs steps until it is told to end."""
+
+from __future__ import annotations
+
+import logging
+import signal
+
+from shardline.assembly import assemble
+from shardline.config import ShardConfig
+from shardline.control import exit_with_parent
+from shardline.endpoint.frame import Phase
+from shardline.endpoint.native import NativeEndpoint
+from shardline.logs import start_logging
+from shardline.runner.loop import run_steps
+
+
+def serve(config: ShardConfig) -> int:
+    """The exit code: 0 after SIGTERM or SIGINT, 1 with the cause when it cannot go on."""
+    start_logging(config.log_level, config.json_output)
+    log = logging.getLogger("shardline.serve")
+    if config.control_fd is not None:
+        exit_with_parent(config.control_fd)
+    endpoint = NativeEndpoint(config.socket_path)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: endpoint.close())
+
+    def report(phase: Phase, message: str) -> None:
+        log.info("%s", message)
+        endpoint.set_phase(phase, message)
+
+    try:
+        shard = assemble(config, report)
+        endpoint.set_info(shard.info)
+        endpoint.set_phase(Phase.READY)
+        log.info(
+            "rank %d serves %s on %s: %s, %d KV blocks of %d tokens, loaded in %.1f s",
+            config.rank,
+            config.model_path.name,
+            shard.info.device,
+            shard.info.dtype,
+            shard.info.num_blocks,
+            shard.info.block_size,
+            shard.info.load_s + shard.info.warmup_s,
+        )
+        run_steps(shard.runner, endpoint, shard.device)
+    except Exception as error:
+        endpoint.set_phase(Phase.FAILED, str(error))
+        endpoint.fail(f"shard {config.rank} failed: {error}")
+        expected = isinstance(error, ValueError)
+        log.error("shard %d: %s", config.rank, error, exc_info=None if expected else error)
+        endpoint.close()
+        return 1
+    shard.group.close()
+    return 0

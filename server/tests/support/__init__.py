@@ -1,0 +1,1 @@
+"""What tests of the shard share: a client that makes frames in Python, and tiny models."""
