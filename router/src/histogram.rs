@@ -28,7 +28,11 @@ impl LocalHistogram {
     /// Empty.
     #[must_use]
     pub fn new(bounds: Bounds) -> Self {
-        Self { bounds, buckets: vec![0; bounds.len() + 1].into(), sum: 0.0 }
+        Self {
+            bounds,
+            buckets: vec![0; bounds.len() + 1].into(),
+            sum: 0.0,
+        }
     }
 
     /// Counts a value.
@@ -51,7 +55,11 @@ impl Histogram {
     #[must_use]
     pub fn new(bounds: Bounds) -> Self {
         let buckets = (0..=bounds.len()).map(|_| AtomicU64::new(0)).collect();
-        Self { bounds, buckets, sum: AtomicU64::new(0.0_f64.to_bits()) }
+        Self {
+            bounds,
+            buckets,
+            sum: AtomicU64::new(0.0_f64.to_bits()),
+        }
     }
 
     /// Counts a value.
@@ -64,7 +72,10 @@ impl Histogram {
 
     /// Counts all values of a request.
     pub fn merge(&self, local: &LocalHistogram) {
-        debug_assert_eq!(self.bounds, local.bounds, "one kind of value has one set of bounds");
+        debug_assert_eq!(
+            self.bounds, local.bounds,
+            "one kind of value has one set of bounds"
+        );
         for (shared, count) in self.buckets.iter().zip(&local.buckets) {
             if *count > 0 {
                 shared.fetch_add(u64::from(*count), Ordering::Relaxed);
@@ -90,7 +101,11 @@ impl Histogram {
                 cumulative.push((*bound, total));
             }
         }
-        (cumulative, total, f64::from_bits(self.sum.load(Ordering::Relaxed)))
+        (
+            cumulative,
+            total,
+            f64::from_bits(self.sum.load(Ordering::Relaxed)),
+        )
     }
 }
 
@@ -110,7 +125,10 @@ mod tests {
         for value in [0.5, 1.0, 1.5, 5.0, 6.0] {
             histogram.record(value);
         }
-        assert_eq!(histogram.snapshot(), (vec![(1.0, 2), (2.0, 3), (5.0, 4)], 5, 14.0));
+        assert_eq!(
+            histogram.snapshot(),
+            (vec![(1.0, 2), (2.0, 3), (5.0, 4)], 5, 14.0)
+        );
     }
 
     #[test]

@@ -31,7 +31,11 @@ impl Admission {
     /// Room for `limit` sequences.
     #[must_use]
     pub fn new(limit: u32) -> Self {
-        Self { places: Arc::new(Semaphore::new(limit as usize)), limit, mean_us: AtomicU64::new(0) }
+        Self {
+            places: Arc::new(Semaphore::new(limit as usize)),
+            limit,
+            mean_us: AtomicU64::new(0),
+        }
     }
 
     /// Refuses when there is no room at all, for a request whose size is not known yet.
@@ -39,7 +43,11 @@ impl Admission {
     /// # Errors
     /// `Overloaded`.
     pub fn check(&self) -> Result<(), ApiError> {
-        if self.places.available_permits() == 0 { Err(self.overloaded(1)) } else { Ok(()) }
+        if self.places.available_permits() == 0 {
+            Err(self.overloaded(1))
+        } else {
+            Ok(())
+        }
     }
 
     /// Room for `sequences`, or none for any.
@@ -58,7 +66,11 @@ impl Admission {
         let last = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
         // Two requests that end together may lose one of their durations; an estimate stands that.
         let mean = self.mean_us.load(Ordering::Relaxed);
-        let next = if mean == 0 { last } else { mean - mean / 8 + last / 8 };
+        let next = if mean == 0 {
+            last
+        } else {
+            mean - mean / 8 + last / 8
+        };
         self.mean_us.store(next, Ordering::Relaxed);
     }
 
@@ -66,7 +78,10 @@ impl Admission {
     fn overloaded(&self, sequences: u32) -> ApiError {
         let between = self.mean_us.load(Ordering::Relaxed) / u64::from(self.limit.max(1));
         let retry_after = Duration::from_micros(between.saturating_mul(sequences.into()));
-        ApiError::Overloaded { limit: self.limit, retry_after: retry_after.min(MOST_RETRY_AFTER) }
+        ApiError::Overloaded {
+            limit: self.limit,
+            retry_after: retry_after.min(MOST_RETRY_AFTER),
+        }
     }
 }
 

@@ -46,22 +46,52 @@ pub async fn admit(app: &App, request: Request) -> Result<(Served, JsonBody), Ap
 /// See `JsonBody::read`.
 pub async fn read(app: &App, request: Request) -> Result<JsonBody, ApiError> {
     let (parts, body) = request.into_parts();
-    let limits =
-        BodyLimits { bytes: app.settings.payload_limit, time: app.settings.transport.body_timeout };
+    let limits = BodyLimits {
+        bytes: app.settings.payload_limit,
+        time: app.settings.transport.body_timeout,
+    };
     JsonBody::read(&parts.headers, body, limits).await
 }
 
+/// Bodies beyond this are parsed where texts are tokenised: it takes as long.
+const INLINE_BYTES: usize = 64 * 1024;
+
+/// Checks a body by a route's rules.
+///
+/// # Errors
+/// With the first field at fault.
+pub async fn checked<T: Send + 'static>(
+    app: &Arc<App>,
+    served: &Served,
+    body: JsonBody,
+    validate: fn(&JsonBody, Rules<'_>) -> Result<T, ApiError>,
+) -> Result<T, ApiError> {
+    if body.len() <= INLINE_BYTES {
+        return validate(&body, rules(app, served));
+    }
+    let (shared, served) = (app.clone(), served.clone());
+    app.workers
+        .run(move || validate(&body, rules(&shared, &served)))
+        .await?
+}
+
 /// What a body is checked against.
-#[must_use]
-pub fn rules<'a>(app: &'a Arc<App>, served: &'a Served) -> Rules<'a> {
-    Rules { limits: &served.limits, defaults: &served.text.generation, name: &app.name, ids: &app.ids }
+fn rules<'a>(app: &'a Arc<App>, served: &'a Served) -> Rules<'a> {
+    Rules {
+        limits: &served.limits,
+        defaults: &served.text.generation,
+        name: &app.name,
+        ids: &app.ids,
+    }
 }
 
 /// An answer in one piece.
 #[must_use]
 pub fn json(text: Vec<u8>) -> Response {
     let mut response = Body::from(text).into_response();
-    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+        .headers_mut()
+        .insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     response
 }
 
@@ -70,7 +100,10 @@ pub fn json(text: Vec<u8>) -> Response {
 pub fn events<S: Spelling>(body: EventBody<S>) -> Response {
     let mut response = Body::new(body).into_response();
     let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
+    headers.insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("text/event-stream"),
+    );
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
     headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
     response

@@ -10,7 +10,6 @@ use shardline_text::ModelText;
 use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
 
 use crate::engine::EngineHandle;
-use crate::engine::api::EngineInfo;
 use crate::http::admission::Admission;
 use crate::http::decoding::Limits;
 use crate::http::error::ApiError;
@@ -19,7 +18,9 @@ use crate::http::metrics::Metrics;
 use crate::http::model::{ModelSlot, ServedName};
 use crate::http::settings::HttpSettings;
 use crate::http::workers::Workers;
-use crate::http::{auth, chat, completions, fallback, generate, health, info, models, scrape, tokenize, trace};
+use crate::http::{
+    auth, chat, completions, fallback, generate, health, info, models, scrape, tokenize, trace,
+};
 
 /// What all requests share.
 #[derive(Debug)]
@@ -39,8 +40,6 @@ pub struct App {
 pub struct Served {
     /// Tokenizer, templates, defaults.
     pub text: Arc<ModelText>,
-    /// What the engine says of it.
-    pub info: Arc<EngineInfo>,
     /// For a request's numbers.
     pub limits: Limits,
 }
@@ -70,20 +69,29 @@ impl App {
         match (self.engine.is_ready(), self.model.get(), self.engine.info()) {
             (true, Some(text), Some(info)) => {
                 let limits = Limits::new(&self.settings, &info);
-                Ok(Served { text, info, limits })
+                Ok(Served { text, limits })
             }
-            _ => Err(ApiError::NotReady { state: self.engine.state() }),
+            _ => Err(ApiError::NotReady {
+                state: self.engine.state(),
+            }),
         }
     }
 
     /// The `x-compute-type` header: shards and device, unless it is set.
     pub(super) fn compute_type(&self) -> String {
-        let of_engine = || self.engine.info().map(|info| format!("{}-{}", info.num_shard, info.device));
-        self.settings.compute_type.clone().or_else(of_engine).unwrap_or_default()
+        let of_engine = || {
+            self.engine
+                .info()
+                .map(|info| format!("{}-{}", info.num_shard, info.device))
+        };
+        self.settings
+            .compute_type
+            .clone()
+            .or_else(of_engine)
+            .unwrap_or_default()
     }
 
     /// The service of all routes.
-    #[must_use]
     pub fn router(self: &Arc<Self>) -> Router {
         let guarded = Router::new()
             .route("/v1/chat/completions", post(chat::route))
@@ -111,14 +119,22 @@ impl App {
     }
 
     fn cors(&self) -> CorsLayer {
-        let origins: Vec<_> =
-            self.settings.cors_allow_origin.iter().filter_map(|origin| origin.parse().ok()).collect();
+        let origins: Vec<_> = self
+            .settings
+            .cors_allow_origin
+            .iter()
+            .filter_map(|origin| origin.parse().ok())
+            .collect();
         let any = self.settings.cors_allow_origin.is_empty()
             || self.settings.cors_allow_origin.iter().any(|origin| origin == "*");
         CorsLayer::new()
             .allow_methods([Method::GET, Method::POST])
             // A wildcard would leave out `Authorization`.
             .allow_headers(AllowHeaders::mirror_request())
-            .allow_origin(if any { AllowOrigin::any() } else { AllowOrigin::list(origins) })
+            .allow_origin(if any {
+                AllowOrigin::any()
+            } else {
+                AllowOrigin::list(origins)
+            })
     }
 }

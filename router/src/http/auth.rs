@@ -36,7 +36,9 @@ fn check(key: &ApiKey, headers: &HeaderMap) -> Result<(), ApiError> {
 /// The token after `Bearer`, a scheme whose case does not count.
 fn bearer(value: &[u8]) -> Option<&[u8]> {
     let (scheme, token) = value.split_at_checked(7)?;
-    scheme.eq_ignore_ascii_case(b"bearer ").then(|| token.trim_ascii())
+    scheme
+        .eq_ignore_ascii_case(b"bearer ")
+        .then(|| token.trim_ascii())
 }
 
 #[cfg(test)]
@@ -57,6 +59,9 @@ mod tests {
             let headers = HeaderMap::from_iter([(header::AUTHORIZATION, value.parse().unwrap())]);
             assert_eq!(check(&key, &headers), result, "{value}");
         }
-        assert_eq!(check(&key, &HeaderMap::new()), Err(ApiError::Unauthorized { given: false }));
+        assert_eq!(
+            check(&key, &HeaderMap::new()),
+            Err(ApiError::Unauthorized { given: false })
+        );
     }
 }

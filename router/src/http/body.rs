@@ -46,7 +46,11 @@ impl JsonBody {
         let text = match collected {
             Err(_) => return Err(ApiError::BodyTimeout { limit: limits.time }),
             Ok(Err(error)) if error.is::<LengthLimitError>() => return Err(too_large),
-            Ok(Err(error)) => return Err(ApiError::BodyIncomplete { cause: error.to_string() }),
+            Ok(Err(error)) => {
+                return Err(ApiError::BodyIncomplete {
+                    cause: error.to_string(),
+                });
+            }
             Ok(Ok(collected)) => collected.to_bytes(),
         };
         Self::new(text)
@@ -58,7 +62,9 @@ impl JsonBody {
     /// When it is not UTF-8 or too deep.
     pub fn new(text: Bytes) -> Result<Self, ApiError> {
         if let Err(error) = std::str::from_utf8(&text) {
-            return Err(ApiError::NotUtf8 { offset: error.valid_up_to() });
+            return Err(ApiError::NotUtf8 {
+                offset: error.valid_up_to(),
+            });
         }
         if deeper_than(&text, MAX_DEPTH) {
             return Err(ApiError::TooDeep { limit: MAX_DEPTH });
@@ -96,16 +102,25 @@ impl JsonBody {
 
 /// An absent header passes: it is what small programs forget.
 fn check_content_type(headers: &HeaderMap) -> Result<(), ApiError> {
-    let Some(value) = headers.get(header::CONTENT_TYPE) else { return Ok(()) };
+    let Some(value) = headers.get(header::CONTENT_TYPE) else {
+        return Ok(());
+    };
     let given = String::from_utf8_lossy(value.as_bytes());
-    let essence = given.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
-    let is_json = essence == "application/json"
-        || (essence.starts_with("application/") && essence.ends_with("+json"));
+    let essence = given
+        .split(';')
+        .next()
+        .unwrap_or_default()
+        .trim()
+        .to_ascii_lowercase();
+    let is_json =
+        essence == "application/json" || (essence.starts_with("application/") && essence.ends_with("+json"));
     if is_json {
         Ok(())
     } else {
         // A header may be long; its beginning says enough.
-        Err(ApiError::ContentType { given: given.chars().take(100).collect() })
+        Err(ApiError::ContentType {
+            given: given.chars().take(100).collect(),
+        })
     }
 }
 
@@ -182,14 +197,27 @@ mod tests {
     fn numbers_that_json_does_not_have_are_named_by_their_path() {
         for number in ["NaN", "1e400", "-", "+1", "Infinity"] {
             let error = parse(&format!(r#"{{"inner":{{"values":[{number}]}}}}"#)).unwrap_err();
-            let ApiError::Syntax { param, .. } = error else { panic!("{number}: {error:?}") };
+            let ApiError::Syntax { param, .. } = error else {
+                panic!("{number}: {error:?}")
+            };
             assert_eq!(param.as_deref(), Some("inner.values[0]"), "{number}");
         }
     }
 
     #[test]
     fn what_is_not_one_object_is_refused() {
-        for text in ["", " ", "[]", "7", "\"text\"", "null", "{", "{\"inner\":", "{} {}", "{}x"] {
+        for text in [
+            "",
+            " ",
+            "[]",
+            "7",
+            "\"text\"",
+            "null",
+            "{",
+            "{\"inner\":",
+            "{} {}",
+            "{}x",
+        ] {
             assert!(parse(text).is_err(), "{text}");
         }
         assert!(parse("{}").is_ok());
@@ -199,7 +227,11 @@ mod tests {
     #[test]
     fn depth_is_bounded_before_any_parser_recurses() {
         for (open, close) in [("[", "]"), ("{\"a\":", "}")] {
-            let deep = format!("{{\"unknown\":{}1{}}}", open.repeat(100_000), close.repeat(100_000));
+            let deep = format!(
+                "{{\"unknown\":{}1{}}}",
+                open.repeat(100_000),
+                close.repeat(100_000)
+            );
             assert_eq!(parse(&deep).unwrap_err(), ApiError::TooDeep { limit: MAX_DEPTH });
         }
         let strings = format!(r#"{{"unknown":"{} \" {}"}}"#, "[".repeat(1000), "{".repeat(1000));
@@ -216,12 +248,20 @@ mod tests {
 
     #[tokio::test]
     async fn a_body_is_read_within_its_limits() {
-        let limits = BodyLimits { bytes: 4, time: Duration::from_secs(1) };
+        let limits = BodyLimits {
+            bytes: 4,
+            time: Duration::from_secs(1),
+        };
         let empty = HeaderMap::new();
         assert!(JsonBody::read(&empty, Body::from("1234"), limits).await.is_ok());
-        let error = JsonBody::read(&empty, Body::from("12345"), limits).await.unwrap_err();
+        let error = JsonBody::read(&empty, Body::from("12345"), limits)
+            .await
+            .unwrap_err();
         assert_eq!(error, ApiError::BodyTooLarge { limit: 4 });
-        let unsized_body = Body::from_stream(futures_util::stream::iter([Ok::<_, std::io::Error>("123"), Ok("45")]));
+        let unsized_body = Body::from_stream(futures_util::stream::iter([
+            Ok::<_, std::io::Error>("123"),
+            Ok("45"),
+        ]));
         let error = JsonBody::read(&empty, unsized_body, limits).await.unwrap_err();
         assert_eq!(error, ApiError::BodyTooLarge { limit: 4 });
         let broken = Body::from_stream(futures_util::stream::iter([
@@ -234,9 +274,14 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_body_that_never_ends_is_given_up() {
-        let limits = BodyLimits { bytes: 4, time: Duration::from_secs(1) };
+        let limits = BodyLimits {
+            bytes: 4,
+            time: Duration::from_secs(1),
+        };
         let never = Body::from_stream(futures_util::stream::pending::<Result<&str, std::io::Error>>());
-        let error = JsonBody::read(&HeaderMap::new(), never, limits).await.unwrap_err();
+        let error = JsonBody::read(&HeaderMap::new(), never, limits)
+            .await
+            .unwrap_err();
         assert_eq!(error, ApiError::BodyTimeout { limit: limits.time });
     }
 

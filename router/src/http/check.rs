@@ -9,7 +9,9 @@ use crate::http::numbers::{Integer, Number};
 /// When it is outside.
 #[allow(clippy::cast_possible_truncation)]
 pub fn number(param: &str, given: Option<Number>, least: f64, most: f64) -> Result<Option<f32>, ApiError> {
-    let Some(Number(value)) = given else { return Ok(None) };
+    let Some(Number(value)) = given else {
+        return Ok(None);
+    };
     if (least..=most).contains(&value) {
         Ok(Some(value as f32))
     } else {
@@ -23,8 +25,15 @@ pub fn number(param: &str, given: Option<Number>, least: f64, most: f64) -> Resu
 /// # Errors
 /// When it is outside.
 #[allow(clippy::cast_possible_truncation)]
-pub fn number_above(param: &str, given: Option<Number>, above: f64, most: f64) -> Result<Option<f32>, ApiError> {
-    let Some(Number(value)) = given else { return Ok(None) };
+pub fn number_above(
+    param: &str,
+    given: Option<Number>,
+    above: f64,
+    most: f64,
+) -> Result<Option<f32>, ApiError> {
+    let Some(Number(value)) = given else {
+        return Ok(None);
+    };
     if value > above && value <= most {
         Ok(Some(value as f32))
     } else {
@@ -38,7 +47,9 @@ pub fn number_above(param: &str, given: Option<Number>, above: f64, most: f64) -
 /// # Errors
 /// When it is outside.
 pub fn integer(param: &str, given: Option<Integer>, least: u32, most: u32) -> Result<Option<u32>, ApiError> {
-    let Some(Integer(value)) = given else { return Ok(None) };
+    let Some(Integer(value)) = given else {
+        return Ok(None);
+    };
     match u32::try_from(value) {
         Ok(value) if (least..=most).contains(&value) => Ok(Some(value)),
         _ => {
@@ -65,7 +76,11 @@ pub fn count(param: &str, given: usize, most: usize) -> Result<(), ApiError> {
 /// # Errors
 /// Names the first entry that is none.
 pub fn tokens(param: &str, given: &[Integer], vocab_size: u32) -> Result<Vec<u32>, ApiError> {
-    given.iter().enumerate().map(|(index, id)| token(&format!("{param}[{index}]"), *id, vocab_size)).collect()
+    given
+        .iter()
+        .enumerate()
+        .map(|(index, id)| token(&format!("{param}[{index}]"), *id, vocab_size))
+        .collect()
 }
 
 /// A token id of the vocabulary.
@@ -76,8 +91,10 @@ pub fn token(param: &str, given: Integer, vocab_size: u32) -> Result<u32, ApiErr
     match u32::try_from(given.0) {
         Ok(id) if id < vocab_size => Ok(id),
         _ => {
-            let message =
-                format!("`{param}` must be a token id >= 0 and < {vocab_size}. Given: {}", given.0);
+            let message = format!(
+                "`{param}` must be a token id >= 0 and < {vocab_size}. Given: {}",
+                given.0
+            );
             Err(ApiError::invalid(param, Rule::Vocabulary, message))
         }
     }
@@ -101,11 +118,17 @@ pub fn stop_strings(given: Vec<String>, most: u32) -> Result<Vec<String>, ApiErr
     for (index, stop) in given.iter().enumerate() {
         let param = format!("stop[{index}]");
         if stop.is_empty() {
-            return Err(ApiError::invalid(&param, Rule::Value, format!("`{param}` must not be empty")));
+            return Err(ApiError::invalid(
+                &param,
+                Rule::Value,
+                format!("`{param}` must not be empty"),
+            ));
         }
         if stop.len() > MAX_STOP_BYTES {
-            let message =
-                format!("`{param}` must have at most {MAX_STOP_BYTES} bytes. Given: {}", stop.len());
+            let message = format!(
+                "`{param}` must have at most {MAX_STOP_BYTES} bytes. Given: {}",
+                stop.len()
+            );
             return Err(ApiError::invalid(&param, Rule::Range, message));
         }
     }
@@ -129,11 +152,22 @@ mod tests {
             message(number("p", Some(Number(-0.5)), 0.0, 2.0)),
             "`p` must be >= 0.0 and <= 2.0. Given: -0.5"
         );
-        assert_eq!(message(number("p", Some(Number(1e300)), 0.0, 2.0)).split('.').count(), 4);
-        assert_eq!(message(number_above("p", Some(Number(0.0)), 0.0, 1.0)), "`p` must be > 0.0 and <= 1.0. Given: 0");
+        assert_eq!(
+            message(number("p", Some(Number(1e300)), 0.0, 2.0))
+                .split('.')
+                .count(),
+            4
+        );
+        assert_eq!(
+            message(number_above("p", Some(Number(0.0)), 0.0, 1.0)),
+            "`p` must be > 0.0 and <= 1.0. Given: 0"
+        );
         assert_eq!(number_above("p", Some(Number(1.0)), 0.0, 1.0), Ok(Some(1.0)));
         assert_eq!(integer("n", Some(Integer(1)), 1, 2), Ok(Some(1)));
-        assert_eq!(message(integer("n", Some(Integer(-1)), 1, 2)), "`n` must be >= 1 and <= 2. Given: -1");
+        assert_eq!(
+            message(integer("n", Some(Integer(-1)), 1, 2)),
+            "`n` must be >= 1 and <= 2. Given: -1"
+        );
         assert!(integer("n", Some(Integer(1 << 64)), 1, u32::MAX).is_err());
     }
 

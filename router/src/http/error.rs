@@ -26,7 +26,11 @@ impl Dialect {
     /// The dialect of a route.
     #[must_use]
     pub fn of_path(path: &str) -> Self {
-        if path == "/v1" || path.starts_with("/v1/") { Self::OpenAi } else { Self::Native }
+        if path == "/v1" || path.starts_with("/v1/") {
+            Self::OpenAi
+        } else {
+            Self::Native
+        }
     }
 }
 
@@ -210,7 +214,11 @@ impl Rule {
 impl ApiError {
     /// A field that breaks a rule.
     pub fn invalid(param: impl Into<String>, rule: Rule, message: impl Into<String>) -> Self {
-        Self::Invalid { param: param.into(), rule, message: message.into() }
+        Self::Invalid {
+            param: param.into(),
+            rule,
+            message: message.into(),
+        }
     }
 
     /// A field that is needed and absent.
@@ -220,7 +228,10 @@ impl ApiError {
 
     /// A field that is known and not served.
     pub fn unsupported(param: impl Into<String>, fix: impl Into<String>) -> Self {
-        Self::Unsupported { param: param.into(), fix: fix.into() }
+        Self::Unsupported {
+            param: param.into(),
+            fix: fix.into(),
+        }
     }
 
     /// What the end of a sequence means when it is not a proper one.
@@ -228,21 +239,21 @@ impl ApiError {
     pub fn of_finish(finish: &Finish) -> Option<Self> {
         match finish {
             Finish::Stop(_) | Finish::Length => None,
-            Finish::Cancelled => {
-                Some(Self::Incomplete { cause: "the server is shutting down; send it again".to_owned() })
-            }
-            Finish::DeadlineExceeded => {
-                Some(Self::Incomplete { cause: "it waited too long; send it again later".to_owned() })
-            }
+            Finish::Cancelled => Some(Self::Incomplete {
+                cause: "the server is shutting down; send it again".to_owned(),
+            }),
+            Finish::DeadlineExceeded => Some(Self::Incomplete {
+                cause: "it waited too long; send it again later".to_owned(),
+            }),
             Finish::InvalidLogits => Some(Self::Generation {
                 cause: "the model gave no usable distribution (NaN) for this prompt".to_owned(),
             }),
             Finish::Grammar => Some(Self::Generation {
                 cause: "its grammar could not be compiled or allowed no further token".to_owned(),
             }),
-            Finish::ShardLost { cause } => {
-                Some(Self::Generation { cause: format!("the model's process was lost ({cause}); send it again") })
-            }
+            Finish::ShardLost { cause } => Some(Self::Generation {
+                cause: format!("the model's process was lost ({cause}); send it again"),
+            }),
         }
     }
 
@@ -262,7 +273,14 @@ impl ApiError {
             Self::Overloaded { retry_after, .. } => Some(*retry_after),
             _ => None,
         };
-        Problem { status, code, error_type, param, message: self.to_string(), retry_after }
+        Problem {
+            status,
+            code,
+            error_type,
+            param,
+            message: self.to_string(),
+            retry_after,
+        }
     }
 
     /// Status, stable code, and the native routes' `error_type`.
@@ -272,9 +290,11 @@ impl ApiError {
             Self::BodyTooLarge { .. } => (S::PAYLOAD_TOO_LARGE.into(), "body_too_large", "validation"),
             Self::BodyTimeout { .. } => (S::REQUEST_TIMEOUT.into(), "body_timeout", "validation"),
             Self::BodyIncomplete { .. } => (S::BAD_REQUEST.into(), "body_incomplete", "validation"),
-            Self::ContentType { .. } => {
-                (S::UNSUPPORTED_MEDIA_TYPE.into(), "unsupported_content_type", "validation")
-            }
+            Self::ContentType { .. } => (
+                S::UNSUPPORTED_MEDIA_TYPE.into(),
+                "unsupported_content_type",
+                "validation",
+            ),
             Self::NotUtf8 { .. } => (S::BAD_REQUEST.into(), "invalid_utf8", "validation"),
             Self::TooDeep { .. } => (S::BAD_REQUEST.into(), "json_too_deep", "validation"),
             Self::Syntax { .. } => (S::BAD_REQUEST.into(), "invalid_json", "validation"),
@@ -285,14 +305,20 @@ impl ApiError {
             Self::UnknownModel { .. } => (S::NOT_FOUND.into(), "model_not_found", "validation"),
             Self::Unauthorized { .. } => (S::UNAUTHORIZED.into(), "invalid_api_key", "authentication"),
             Self::UnknownRoute { .. } => (S::NOT_FOUND.into(), "unknown_route", "not_found"),
-            Self::Method { .. } => (S::METHOD_NOT_ALLOWED.into(), "method_not_allowed", "method_not_allowed"),
+            Self::Method { .. } => (
+                S::METHOD_NOT_ALLOWED.into(),
+                "method_not_allowed",
+                "method_not_allowed",
+            ),
             Self::Overloaded { .. } => (S::TOO_MANY_REQUESTS.into(), "overloaded", "overloaded"),
             Self::NotReady { .. } => (S::SERVICE_UNAVAILABLE.into(), "not_ready", "unavailable"),
             Self::Template { .. } => (Status::Validation, "template_error", "template_error"),
             Self::Generation { .. } => (Status::Generation, "generation_failed", "generation"),
-            Self::Incomplete { .. } => {
-                (S::INTERNAL_SERVER_ERROR.into(), "incomplete_generation", "incomplete_generation")
-            }
+            Self::Incomplete { .. } => (
+                S::INTERNAL_SERVER_ERROR.into(),
+                "incomplete_generation",
+                "incomplete_generation",
+            ),
             Self::Internal { .. } => (S::INTERNAL_SERVER_ERROR.into(), "internal_error", "internal"),
         }
     }
@@ -315,7 +341,9 @@ impl From<SubmitError> for ApiError {
                 ),
             },
             // The validation lets nothing of this kind pass, so it is no fault of the client's.
-            SubmitError::Malformed { field, reason } => Self::Internal { cause: format!("{field}: {reason}") },
+            SubmitError::Malformed { field, reason } => Self::Internal {
+                cause: format!("{field}: {reason}"),
+            },
             SubmitError::NotReady { state } => Self::NotReady { state },
         }
     }
@@ -406,7 +434,11 @@ impl Problem {
                 },
             }),
             Dialect::Native => {
-                let prefix = if self.error_type == "validation" { "Input validation error: " } else { "" };
+                let prefix = if self.error_type == "validation" {
+                    "Input validation error: "
+                } else {
+                    ""
+                };
                 serde_json::to_vec(&NativeBody {
                     error: &format!("{prefix}{}", self.message),
                     error_type: self.error_type,
@@ -448,15 +480,24 @@ fn openai_type(status: StatusCode) -> &'static str {
 
 /// Seconds for `Retry-After`, which has no fractions: rounded up, at least one.
 fn whole_seconds(duration: Duration) -> u64 {
-    duration.as_millis().div_ceil(1000).max(1).try_into().unwrap_or(u64::MAX)
+    duration
+        .as_millis()
+        .div_ceil(1000)
+        .max(1)
+        .try_into()
+        .unwrap_or(u64::MAX)
 }
 
 fn at(param: &Option<String>) -> String {
-    param.as_ref().map_or_else(String::new, |path| format!(" at `{path}`"))
+    param
+        .as_ref()
+        .map_or_else(String::new, |path| format!(" at `{path}`"))
 }
 
 fn field(param: &Option<String>) -> String {
-    param.as_ref().map_or_else(|| "The body: ".to_owned(), |path| format!("`{path}`: "))
+    param
+        .as_ref()
+        .map_or_else(|| "The body: ".to_owned(), |path| format!("`{path}`: "))
 }
 
 fn not_ready(state: &EngineState) -> String {

@@ -13,7 +13,10 @@ pub async fn route(uri: Uri) -> Response {
 
 /// A route that takes another method. The `Allow` header comes from the table of routes.
 pub async fn method(method: Method, uri: Uri) -> Response {
-    let error = ApiError::Method { path: shorten(uri.path()), method: shorten(method.as_str()) };
+    let error = ApiError::Method {
+        path: shorten(uri.path()),
+        method: shorten(method.as_str()),
+    };
     error.respond(Dialect::of_path(uri.path()))
 }
 

@@ -35,7 +35,12 @@ fn unhealthy(state: &EngineState) -> Response {
         EngineState::Draining => ("draining", "running requests finish, new ones are refused"),
         EngineState::Failed { cause } => ("failed", cause.as_str()),
     };
-    let body = Unhealthy { error: "unhealthy", error_type: "healthcheck", phase, message };
+    let body = Unhealthy {
+        error: "unhealthy",
+        error_type: "healthcheck",
+        phase,
+        message,
+    };
     let mut response = answer::json(serde_json::to_vec(&body).unwrap_or_default());
     *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
     response

@@ -14,7 +14,8 @@ pub struct Ids {
 impl Ids {
     /// A number unlike all others.
     pub fn number(&self) -> u64 {
-        self.key.hash_one((0_u8, self.counter.fetch_add(1, Ordering::Relaxed)))
+        self.key
+            .hash_one((0_u8, self.counter.fetch_add(1, Ordering::Relaxed)))
     }
 
     /// 32 hexadecimal digits.
@@ -43,6 +44,10 @@ mod tests {
         assert_eq!(ids.text().len(), 32);
         assert_eq!(ids.salt("a"), ids.salt("a"));
         assert_ne!(ids.salt("a"), ids.salt("b"));
-        assert_ne!(ids.salt("a"), Ids::default().salt("a"), "another process has other salts");
+        assert_ne!(
+            ids.salt("a"),
+            Ids::default().salt("a"),
+            "another process has other salts"
+        );
     }
 }

@@ -37,7 +37,9 @@ impl ServedName {
         match given {
             None => Ok(()),
             Some(name) if name == self.id || ALIASES.contains(&name) => Ok(()),
-            Some(name) => Err(ApiError::UnknownModel { model: name.chars().take(200).collect() }),
+            Some(name) => Err(ApiError::UnknownModel {
+                model: name.chars().take(200).collect(),
+            }),
         }
     }
 }

@@ -42,7 +42,10 @@ fn model(app: &App) -> Model<'_> {
 
 /// All models, of which there is one.
 pub async fn list(State(app): State<Arc<App>>) -> Response {
-    let models = Models { object: "list", data: [model(&app)] };
+    let models = Models {
+        object: "list",
+        data: [model(&app)],
+    };
     answer::json(serde_json::to_vec(&models).unwrap_or_default())
 }
 

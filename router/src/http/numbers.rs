@@ -73,7 +73,11 @@ impl Visitor<'_> for NumberVisitor {
     }
 
     fn visit_f64<E: Error>(self, value: f64) -> Result<Number, E> {
-        if value.is_finite() { Ok(Number(value)) } else { Err(E::invalid_value(Unexpected::Float(value), &self)) }
+        if value.is_finite() {
+            Ok(Number(value))
+        } else {
+            Err(E::invalid_value(Unexpected::Float(value), &self))
+        }
     }
 }
 
@@ -83,10 +87,19 @@ mod tests {
 
     #[test]
     fn integers_are_taken_in_every_spelling() {
-        for (text, value) in
-            [("7", 7), ("7.0", 7), ("-1", -1), ("18446744073709551615", u64::MAX.into()), ("-0", 0), ("1e3", 1000)]
-        {
-            assert_eq!(serde_json::from_str::<Integer>(text).ok(), Some(Integer(value)), "{text}");
+        for (text, value) in [
+            ("7", 7),
+            ("7.0", 7),
+            ("-1", -1),
+            ("18446744073709551615", u64::MAX.into()),
+            ("-0", 0),
+            ("1e3", 1000),
+        ] {
+            assert_eq!(
+                serde_json::from_str::<Integer>(text).ok(),
+                Some(Integer(value)),
+                "{text}"
+            );
         }
         let huge = serde_json::from_str::<Integer>("18446744073709551616").map(|integer| integer.0);
         assert_eq!(huge.ok(), Some(1 << 64));

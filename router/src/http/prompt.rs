@@ -66,7 +66,10 @@ pub fn check_bytes(text: &str, limits: &Limits, origin: Origin) -> Result<(), Ap
         limits.max_input_tokens,
         text.len()
     );
-    Err(ApiError::TooLong { param: field, message })
+    Err(ApiError::TooLong {
+        param: field,
+        message,
+    })
 }
 
 /// Tokenises a text in which control tokens may be spelled out.
@@ -74,8 +77,14 @@ pub fn check_bytes(text: &str, limits: &Limits, origin: Origin) -> Result<(), Ap
 /// # Errors
 /// When it does not fit or cannot be tokenised.
 pub fn encode_text(model: &ModelText, text: &str, add_special_tokens: bool) -> Result<Vec<u32>, ApiError> {
-    let options = EncodeOptions { add_special_tokens, control_tokens: true };
-    model.tokenizer.encode(text, options).map_err(|error| not_encoded(&error))
+    let options = EncodeOptions {
+        add_special_tokens,
+        control_tokens: true,
+    };
+    model
+        .tokenizer
+        .encode(text, options)
+        .map_err(|error| not_encoded(&error))
 }
 
 /// What a tokenizer's refusal means.
@@ -83,7 +92,9 @@ pub fn encode_text(model: &ModelText, text: &str, add_special_tokens: bool) -> R
 pub fn not_encoded(error: &TokenizeError) -> ApiError {
     match error {
         TokenizeError::NotPlain { .. } => ApiError::invalid("messages", Rule::Value, error.to_string()),
-        _ => ApiError::Internal { cause: "the tokenizer failed on this text".to_owned() },
+        _ => ApiError::Internal {
+            cause: "the tokenizer failed on this text".to_owned(),
+        },
     }
 }
 
@@ -101,11 +112,17 @@ pub fn fit(
     let field = origin.field();
     let tokens = u32::try_from(ids.len()).unwrap_or(u32::MAX);
     if tokens == 0 {
-        return Err(ApiError::invalid(field, Rule::Missing, format!("`{field}` cannot be empty")));
+        return Err(ApiError::invalid(
+            field,
+            Rule::Missing,
+            format!("`{field}` cannot be empty"),
+        ));
     }
     let room = limits.max_total_tokens.saturating_sub(tokens);
     if tokens > limits.max_input_tokens || room == 0 {
-        let most = limits.max_input_tokens.min(limits.max_total_tokens.saturating_sub(1));
+        let most = limits
+            .max_input_tokens
+            .min(limits.max_total_tokens.saturating_sub(1));
         let message = match origin {
             Origin::Native => format!("`inputs` must have less than {most} tokens. Given: {tokens}"),
             _ => format!(
@@ -114,7 +131,10 @@ pub fn fit(
                 tokens - most
             ),
         };
-        return Err(ApiError::TooLong { param: field, message });
+        return Err(ApiError::TooLong {
+            param: field,
+            message,
+        });
     }
     if let Some(asked) = asked.filter(|asked| *asked > room) {
         let message = match origin {
@@ -130,9 +150,16 @@ pub fn fit(
                 u64::from(tokens) + u64::from(asked)
             ),
         };
-        return Err(ApiError::TooLong { param: field, message });
+        return Err(ApiError::TooLong {
+            param: field,
+            message,
+        });
     }
-    Ok(Encoded { ids: ids.into(), room, characters })
+    Ok(Encoded {
+        ids: ids.into(),
+        room,
+        characters,
+    })
 }
 
 #[cfg(test)]
@@ -144,9 +171,17 @@ mod tests {
     fn what_fits_says_how_much_room_is_left() {
         let limits = limits();
         let encoded = fit(vec![1; 10], 7, Some(5), &limits, Origin::Chat).unwrap();
-        assert_eq!((encoded.tokens(), encoded.room, encoded.characters), (10, limits.max_total_tokens - 10, 7));
+        assert_eq!(
+            (encoded.tokens(), encoded.room, encoded.characters),
+            (10, limits.max_total_tokens - 10, 7)
+        );
         let most = limits.max_input_tokens as usize;
-        assert_eq!(fit(vec![1; most], 0, Some(1), &limits, Origin::Chat).unwrap().room, 1);
+        assert_eq!(
+            fit(vec![1; most], 0, Some(1), &limits, Origin::Chat)
+                .unwrap()
+                .room,
+            1
+        );
     }
 
     #[test]
@@ -159,7 +194,11 @@ mod tests {
         insta::assert_snapshot!(text(fit(vec![1; 60], 0, Some(5), &limits, Origin::Native)));
         insta::assert_snapshot!(text(fit(Vec::new(), 0, None, &limits, Origin::Native)));
         let long = "a".repeat((limits.max_input_tokens as usize + 1) * MAX_BYTES_PER_TOKEN);
-        insta::assert_snapshot!(check_bytes(&long, &limits, Origin::Native).unwrap_err().to_string());
+        insta::assert_snapshot!(
+            check_bytes(&long, &limits, Origin::Native)
+                .unwrap_err()
+                .to_string()
+        );
         assert!(check_bytes(&long[1..], &limits, Origin::Native).is_ok());
     }
 }

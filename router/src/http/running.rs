@@ -66,7 +66,16 @@ impl Running {
         facts: Facts,
     ) -> Self {
         let span = Span::current();
-        Self { app, tokenizer, session, _place: place, facts, failure: None, complete: false, span }
+        Self {
+            app,
+            tokenizer,
+            session,
+            _place: place,
+            facts,
+            failure: None,
+            complete: false,
+            span,
+        }
     }
 
     /// See `Session::poll_event`.
@@ -138,10 +147,16 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        let failure = self.failure.or(if self.complete { None } else { Some(Failure::Dropped) });
+        let failure = self.failure.or(if self.complete {
+            None
+        } else {
+            Some(Failure::Dropped)
+        });
         let accounts = self.session.accounts();
         let times = self.times();
-        let first_token = accounts.first_token_at.map(|at| at.saturating_duration_since(accounts.began));
+        let first_token = accounts
+            .first_token_at
+            .map(|at| at.saturating_duration_since(accounts.began));
         self.app.metrics.ended(&RequestNumbers {
             total: times.total,
             validation: times.validation,

@@ -11,8 +11,12 @@ use crate::http::metrics::CONTENT_TYPE;
 
 /// All numbers, for Prometheus.
 pub async fn route(State(app): State<Arc<App>>) -> Response {
-    let page = app.metrics.page(&app.engine.stats(), app.engine.info().as_deref());
+    let page = app
+        .metrics
+        .page(&app.engine.stats(), app.engine.info().as_deref());
     let mut response = page.into_response();
-    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(CONTENT_TYPE));
+    response
+        .headers_mut()
+        .insert(header::CONTENT_TYPE, HeaderValue::from_static(CONTENT_TYPE));
     response
 }

@@ -74,7 +74,11 @@ impl ApiKey {
     /// The key; `None` when there is nothing in it.
     #[must_use]
     pub fn new(key: &str) -> Option<Self> {
-        if key.is_empty() { None } else { Some(Self(key.into())) }
+        if key.is_empty() {
+            None
+        } else {
+            Some(Self(key.into()))
+        }
     }
 
     /// Whether a client's guess is the key.

@@ -71,11 +71,19 @@ impl<S: Spelling> EventBody<S> {
 
     fn poll_first(&mut self, context: &mut Context<'_>) -> Poll<Result<(), ApiError>> {
         loop {
-            let Some(running) = &mut self.running else { return Poll::Ready(Ok(())) };
+            let Some(running) = &mut self.running else {
+                return Poll::Ready(Ok(()));
+            };
             match running.poll_event(context) {
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(Some((_, ChoiceEvent::Started { .. }))) => {}
-                Poll::Ready(Some((_, ChoiceEvent::Finished { end: End::Failed(finish), .. }))) => {
+                Poll::Ready(Some((
+                    _,
+                    ChoiceEvent::Finished {
+                        end: End::Failed(finish),
+                        ..
+                    },
+                ))) => {
                     let error = running.fail(&finish);
                     self.running = None;
                     return Poll::Ready(Err(error));
@@ -97,7 +105,13 @@ impl<S: Spelling> EventBody<S> {
             match running.poll_event(context) {
                 Poll::Pending => return,
                 Poll::Ready(Some((_, ChoiceEvent::Started { .. }))) => {}
-                Poll::Ready(Some((_, ChoiceEvent::Finished { end: End::Failed(finish), .. }))) => {
+                Poll::Ready(Some((
+                    _,
+                    ChoiceEvent::Finished {
+                        end: End::Failed(finish),
+                        ..
+                    },
+                ))) => {
                     let error = running.fail(&finish);
                     self.spelling.failed(&mut self.out, &error);
                     self.running = None;

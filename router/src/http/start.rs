@@ -45,7 +45,13 @@ pub struct Ready {
 /// # Errors
 /// When the engine refuses one; the others are cancelled.
 pub async fn start(app: &Arc<App>, served: &Served, ready: Ready) -> Result<Running, ApiError> {
-    let Ready { began, place, prompts, decoding, rules } = ready;
+    let Ready {
+        began,
+        place,
+        prompts,
+        decoding,
+        rules,
+    } = ready;
     let defaults = &served.text.generation;
     let stop = StopStrings::new(&decoding.stop.strings)
         .map_err(|error| ApiError::invalid("stop", Rule::Value, error.to_string()))?;
@@ -85,5 +91,11 @@ pub async fn start(app: &Arc<App>, served: &Served, ready: Ready) -> Result<Runn
         prompt_characters: prompts.iter().map(|prompt| prompt.characters).sum(),
     };
     let session = Session::new(choices, accounts);
-    Ok(Running::new(app.clone(), served.text.tokenizer.clone(), session, place, facts))
+    Ok(Running::new(
+        app.clone(),
+        served.text.tokenizer.clone(),
+        session,
+        place,
+        facts,
+    ))
 }

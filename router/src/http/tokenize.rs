@@ -28,7 +28,12 @@ struct Token {
 
 impl From<OffsetToken> for Token {
     fn from(token: OffsetToken) -> Self {
-        Self { id: token.id, text: token.text, start: token.start, stop: token.stop }
+        Self {
+            id: token.id,
+            text: token.text,
+            start: token.start,
+            stop: token.stop,
+        }
     }
 }
 
@@ -42,21 +47,34 @@ pub async fn route(State(app): State<Arc<App>>, request: Request) -> Response {
 
 /// Needs the tokenizer alone, so it answers while the weights load.
 async fn handle(app: &App, request: Request) -> Handled {
-    let model = app.model.get().ok_or_else(|| ApiError::NotReady { state: app.engine.state() })?;
+    let model = app.model.get().ok_or_else(|| ApiError::NotReady {
+        state: app.engine.state(),
+    })?;
     let place = app.admission.enter(1)?;
     let body = answer::read(app, request).await?;
     let fields: Fields = body.parse()?;
     let inputs = fields.inputs.ok_or_else(|| ApiError::missing("inputs"))?;
     if inputs.is_empty() {
-        return Err(ApiError::invalid("inputs", Rule::Missing, "`inputs` cannot be empty"));
+        return Err(ApiError::invalid(
+            "inputs",
+            Rule::Missing,
+            "`inputs` cannot be empty",
+        ));
     }
     let add_special_tokens = fields.add_special_tokens.unwrap_or(true);
     let encode = move || {
         let tokens = model.tokenizer.encode_with_offsets(&inputs, add_special_tokens);
         tokens.map(|tokens| serde_json::to_vec(&tokens.into_iter().map(Token::from).collect::<Vec<_>>()))
     };
-    let internal = || ApiError::Internal { cause: "the tokenizer failed on this text".to_owned() };
-    let text = app.workers.run(encode).await?.map_err(|_| internal())?.map_err(|_| internal())?;
+    let internal = || ApiError::Internal {
+        cause: "the tokenizer failed on this text".to_owned(),
+    };
+    let text = app
+        .workers
+        .run(encode)
+        .await?
+        .map_err(|_| internal())?
+        .map_err(|_| internal())?;
     drop(place);
     Ok(answer::json(text))
 }

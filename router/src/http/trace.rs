@@ -11,7 +11,11 @@ use crate::http::error::Problem;
 /// Runs a request inside its span.
 pub async fn request_span(request: Request, next: Next) -> Response {
     // The route's pattern: a path as sent could hold anything.
-    let route = request.extensions().get::<MatchedPath>().map_or("", MatchedPath::as_str).to_owned();
+    let route = request
+        .extensions()
+        .get::<MatchedPath>()
+        .map_or("", MatchedPath::as_str)
+        .to_owned();
     let span = tracing::info_span!("request", method = %request.method(), route);
     let response = next.run(request).instrument(span.clone()).await;
     if let Some(problem) = response.extensions().get::<Problem>() {
@@ -28,5 +32,8 @@ pub async fn request_span(request: Request, next: Next) -> Response {
 
 /// A path into a body holds keys that the client chose.
 fn shorten(param: &str) -> &str {
-    param.char_indices().nth(80).map_or(param, |(end, _)| param.get(..end).unwrap_or_default())
+    param
+        .char_indices()
+        .nth(80)
+        .map_or(param, |(end, _)| param.get(..end).unwrap_or_default())
 }

@@ -40,13 +40,21 @@ impl Unbuilt {
     /// A field whose every value but null is refused.
     #[must_use]
     pub const fn always(field: &'static str) -> Self {
-        Self { field, harmless: &[], fix: "leave it out" }
+        Self {
+            field,
+            harmless: &[],
+            fix: "leave it out",
+        }
     }
 
     /// A field of which some values ask for nothing.
     #[must_use]
     pub const fn unless(field: &'static str, harmless: &'static [Harmless]) -> Self {
-        Self { field, harmless, fix: "leave it out" }
+        Self {
+            field,
+            harmless,
+            fix: "leave it out",
+        }
     }
 
     /// The same with better advice.
@@ -68,7 +76,10 @@ impl Unbuilt {
 /// `Unsupported` with the first such field, or what is wrong with the JSON.
 pub fn refuse_unbuilt(body: &JsonBody, table: &'static [Unbuilt]) -> Result<(), ApiError> {
     let mut deserializer = serde_json::Deserializer::from_slice(body.text());
-    match (Scan { table }).deserialize(&mut deserializer).map_err(|error| explain(None, &error))? {
+    match (Scan { table })
+        .deserialize(&mut deserializer)
+        .map_err(|error| explain(None, &error))?
+    {
         Some(unbuilt) => Err(unbuilt.refusal("")),
         None => Ok(()),
     }
@@ -266,7 +277,10 @@ mod tests {
         for (text, field) in [
             (r#"{"tools":[]}"#, "tools"),
             (r#"{"tools":[{"type":"function"}],"best_of":2}"#, "tools"),
-            (r#"{"response_format":{"schema":{},"type":"json_object"}}"#, "response_format"),
+            (
+                r#"{"response_format":{"schema":{},"type":"json_object"}}"#,
+                "response_format",
+            ),
             (r#"{"best_of":2}"#, "best_of"),
             (r#"{"watermark":true}"#, "watermark"),
             (r#"{"suffix":" end"}"#, "suffix"),

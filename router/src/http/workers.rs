@@ -16,23 +16,36 @@ impl Workers {
     /// At most `count` at once, at least one.
     #[must_use]
     pub fn new(count: usize) -> Self {
-        Self { turns: Arc::new(Semaphore::new(count.max(1))) }
+        Self {
+            turns: Arc::new(Semaphore::new(count.max(1))),
+        }
     }
 
     /// Runs `work` when it is its turn.
     ///
     /// # Errors
     /// `Internal` when the work panicked or the server ends.
-    pub async fn run<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T, ApiError> {
-        let internal = |cause: &str| ApiError::Internal { cause: cause.to_owned() };
-        let turn = self.turns.clone().acquire_owned().await.map_err(|_| internal("the server ends"))?;
+    pub async fn run<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, ApiError> {
+        let internal = |cause: &str| ApiError::Internal {
+            cause: cause.to_owned(),
+        };
+        let turn = self
+            .turns
+            .clone()
+            .acquire_owned()
+            .await
+            .map_err(|_| internal("the server ends"))?;
         let task = tokio::task::spawn_blocking(move || {
             let done = work();
             // Held by the work itself: a client that goes away does not make room for more of it.
             drop(turn);
             done
         });
-        task.await.map_err(|_| internal("this text could not be tokenised"))
+        task.await
+            .map_err(|_| internal("this text could not be tokenised"))
     }
 }
 

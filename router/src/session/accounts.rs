@@ -7,8 +7,8 @@ use crate::session::choice::{ChoiceEvent, End};
 
 /// Seconds between two tokens.
 pub const TOKEN_SECONDS: Bounds = &[
-    0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0, 2.5, 5.0, 10.0,
-    40.0,
+    0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0, 2.5,
+    5.0, 10.0, 40.0,
 ];
 
 /// The numbers of one request.
@@ -71,7 +71,10 @@ impl Accounts {
         let now = Instant::now();
         self.last_event_at = now;
         match event {
-            ChoiceEvent::Started { cached_tokens, queued } => self.note_start(index, *cached_tokens, *queued, now),
+            ChoiceEvent::Started {
+                cached_tokens,
+                queued,
+            } => self.note_start(index, *cached_tokens, *queued, now),
             ChoiceEvent::Token(_) => {
                 self.generated_tokens += 1;
                 self.first_token_at.get_or_insert(now);
@@ -81,7 +84,9 @@ impl Accounts {
                     self.between_tokens.record(now.duration_since(last).as_secs_f64());
                 }
             }
-            ChoiceEvent::Finished { end: End::Failed(_), .. } => self.failed += 1,
+            ChoiceEvent::Finished {
+                end: End::Failed(_), ..
+            } => self.failed += 1,
             ChoiceEvent::Finished { .. } => self.ended += 1,
         }
     }
@@ -89,7 +94,9 @@ impl Accounts {
     fn note_start(&mut self, index: usize, cached_tokens: u32, queued: Duration, now: Instant) {
         self.started_at.get_or_insert(now);
         self.queued = self.queued.max(queued);
-        let Some(choice) = self.choices.get_mut(index) else { return };
+        let Some(choice) = self.choices.get_mut(index) else {
+            return;
+        };
         // Only the first start counts: after a preemption the cache holds the request's own work.
         if choice.cached_tokens.is_none() {
             choice.cached_tokens = Some(cached_tokens);

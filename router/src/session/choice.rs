@@ -122,14 +122,26 @@ impl Choice {
         loop {
             if let Some(end) = self.end.take() {
                 self.generation = None;
-                return Poll::Ready(ChoiceEvent::Finished { end, text: String::new(), settled: Vec::new() });
+                return Poll::Ready(ChoiceEvent::Finished {
+                    end,
+                    text: String::new(),
+                    settled: Vec::new(),
+                });
             }
-            let Some(generation) = &mut self.generation else { return Poll::Pending };
-            let Poll::Ready(event) = Pin::new(generation).poll_next(context) else { return Poll::Pending };
+            let Some(generation) = &mut self.generation else {
+                return Poll::Pending;
+            };
+            let Poll::Ready(event) = Pin::new(generation).poll_next(context) else {
+                return Poll::Pending;
+            };
             let event = match event {
-                Some(GenerationEvent::Started { cached_tokens, queued }) => {
-                    Some(ChoiceEvent::Started { cached_tokens, queued })
-                }
+                Some(GenerationEvent::Started {
+                    cached_tokens,
+                    queued,
+                }) => Some(ChoiceEvent::Started {
+                    cached_tokens,
+                    queued,
+                }),
                 Some(GenerationEvent::Prompt(_)) => None,
                 Some(GenerationEvent::Token(token)) => self.take_token(token),
                 Some(GenerationEvent::Finished(finish)) => Some(self.take_finish(finish)),
@@ -154,7 +166,12 @@ impl Choice {
         } else {
             self.text.push(token.id)
         };
-        let mut event = TextToken { token, text: String::new(), settled: Vec::new(), last: false };
+        let mut event = TextToken {
+            token,
+            text: String::new(),
+            settled: Vec::new(),
+            last: false,
+        };
         if let Some(hit) = self.join(step, &mut event) {
             event.last = true;
             self.end = Some(End::StopString(hit));
@@ -192,7 +209,11 @@ impl Choice {
                 if let (Some(hit), false) = (stop, matches!(end, End::Failed(_))) {
                     end = End::StopString(hit);
                 }
-                ChoiceEvent::Finished { end, text, settled: self.settle(settled) }
+                ChoiceEvent::Finished {
+                    end,
+                    text,
+                    settled: self.settle(settled),
+                }
             }
         }
     }

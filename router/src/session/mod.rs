@@ -24,7 +24,11 @@ impl Session {
     /// Joins choices; their place in the list is their index.
     #[must_use]
     pub fn new(choices: Vec<Choice>, accounts: Accounts) -> Self {
-        Self { choices: choices.into_iter().map(Some).collect(), next: 0, accounts }
+        Self {
+            choices: choices.into_iter().map(Some).collect(),
+            next: 0,
+            accounts,
+        }
     }
 
     /// What happened so far.
@@ -46,7 +50,9 @@ impl Session {
         let mut waiting = false;
         for offset in 0..count {
             let index = (self.next + offset) % count;
-            let Some(slot) = self.choices.get_mut(index) else { continue };
+            let Some(slot) = self.choices.get_mut(index) else {
+                continue;
+            };
             let Some(choice) = slot else { continue };
             match choice.poll_event(context) {
                 Poll::Ready(event) => {

@@ -16,14 +16,21 @@ use crate::http::start::{Ready, TextRules};
 ///
 /// # Errors
 /// When there is no room, the template refuses the messages, or the prompt does not fit.
-pub async fn convert(app: &App, served: &Served, request: ChatRequest, began: Instant) -> Result<Ready, ApiError> {
+pub async fn convert(
+    app: &App,
+    served: &Served,
+    request: ChatRequest,
+    began: Instant,
+) -> Result<Ready, ApiError> {
     let place = app.admission.enter(request.decoding.choices)?;
     let rules = TextRules {
         continuing: request.continue_final_message,
         keep_stop_token: request.decoding.stop.keep,
         settle: request.decoding.sampling.logprobs,
     };
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |since| since.as_secs());
     let template = Template {
         messages: request.messages.into_iter().map(Value::Object).collect(),
         add_generation_prompt: request.add_generation_prompt,
@@ -33,10 +40,19 @@ pub async fn convert(app: &App, served: &Served, request: ChatRequest, began: In
         ..Template::default()
     };
     let (model, limits) = (served.text.clone(), served.limits.clone());
-    let (ids, characters) = app.workers.run(move || encode(&model, &template, &limits)).await??;
+    let (ids, characters) = app
+        .workers
+        .run(move || encode(&model, &template, &limits))
+        .await??;
     let asked = request.decoding.must_fit();
     let prompt = prompt::fit(ids, characters, asked, &served.limits, Origin::Chat)?;
-    Ok(Ready { began, place, prompts: vec![prompt], decoding: request.decoding, rules })
+    Ok(Ready {
+        began,
+        place,
+        prompts: vec![prompt],
+        decoding: request.decoding,
+        rules,
+    })
 }
 
 /// Token ids and characters of the prompt.
@@ -44,10 +60,14 @@ fn encode(model: &ModelText, template: &Template, limits: &Limits) -> Result<(Ve
     let rendered = model.render_chat(template).map_err(|error| refused(&error))?;
     let text = rendered.text();
     prompt::check_bytes(&text, limits, Origin::Chat)?;
-    let ids = model.encode_chat(&rendered).map_err(|error| prompt::not_encoded(&error))?;
+    let ids = model
+        .encode_chat(&rendered)
+        .map_err(|error| prompt::not_encoded(&error))?;
     Ok((ids, text.chars().count()))
 }
 
 fn refused(error: &TemplateError) -> ApiError {
-    ApiError::Template { message: error.to_string() }
+    ApiError::Template {
+        message: error.to_string(),
+    }
 }

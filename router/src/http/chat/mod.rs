@@ -26,8 +26,7 @@ pub async fn route(State(app): State<Arc<App>>, request: Request) -> Response {
 async fn handle(app: &Arc<App>, request: Request) -> Handled {
     let began = Instant::now();
     let (served, body) = answer::admit(app, request).await?;
-    let request = validate::validate(&body, answer::rules(app, &served))?;
-    drop(body);
+    let request = answer::checked(app, &served, body, validate::validate).await?;
     let envelope = Envelope::new("chatcmpl", &app.ids.text(), app.name.id());
     let answer = stream::Answer::new(envelope, &request);
     let form = request.form;

@@ -79,18 +79,27 @@ pub async fn collect(mut running: Running, answer: &Answer) -> Result<Vec<u8>, A
     let mut choices: Vec<Choice> = (0..running.choices())
         .map(|index| Choice {
             index,
-            message: AssistantMessage { role: "assistant", content: String::new(), refusal: None },
+            message: AssistantMessage {
+                role: "assistant",
+                content: String::new(),
+                refusal: None,
+            },
             logprobs: answer.logprobs.then(ChatLogprobs::default),
             finish_reason: "",
             stop_reason: None,
         })
         .collect();
     while let Some((index, event)) = running.next().await {
-        let Some(choice) = choices.get_mut(index) else { continue };
+        let Some(choice) = choices.get_mut(index) else {
+            continue;
+        };
         let (text, settled) = match event {
             ChoiceEvent::Started { .. } => continue,
             ChoiceEvent::Token(token) => (token.text, token.settled),
-            ChoiceEvent::Finished { end: End::Failed(finish), .. } => return Err(running.fail(&finish)),
+            ChoiceEvent::Finished {
+                end: End::Failed(finish),
+                ..
+            } => return Err(running.fail(&finish)),
             ChoiceEvent::Finished { end, text, settled } => {
                 choice.finish_reason = finish_reason(&end);
                 choice.stop_reason = answer.stop_reason(&end);
@@ -111,7 +120,9 @@ pub async fn collect(mut running: Running, answer: &Answer) -> Result<Vec<u8>, A
         choices,
         usage: Usage::of(running.accounts()),
     };
-    serde_json::to_vec(&body).map_err(|error| ApiError::Internal { cause: error.to_string() })
+    serde_json::to_vec(&body).map_err(|error| ApiError::Internal {
+        cause: error.to_string(),
+    })
 }
 
 /// The answer as events.
@@ -135,7 +146,10 @@ impl Chunks {
     /// Before the first event.
     #[must_use]
     pub fn new(answer: Answer) -> Self {
-        Self { head: answer.envelope.chunk_head("chat.completion.chunk"), answer }
+        Self {
+            head: answer.envelope.chunk_head("chat.completion.chunk"),
+            answer,
+        }
     }
 
     /// One event with one choice.
@@ -177,7 +191,17 @@ impl Chunks {
 impl Spelling for Chunks {
     fn begin(&mut self, out: &mut BytesMut, running: &Running) {
         for choice in 0..running.choices() {
-            self.chunk(out, running, choice, Part { text: Some(""), role: true, settled: &[], end: None });
+            self.chunk(
+                out,
+                running,
+                choice,
+                Part {
+                    text: Some(""),
+                    role: true,
+                    settled: &[],
+                    end: None,
+                },
+            );
         }
     }
 
@@ -185,13 +209,26 @@ impl Spelling for Chunks {
         match event {
             ChoiceEvent::Started { .. } => {}
             ChoiceEvent::Token(token) => {
-                let part =
-                    Part { text: Some(&token.text), role: false, settled: &token.settled, end: None };
+                let part = Part {
+                    text: Some(&token.text),
+                    role: false,
+                    settled: &token.settled,
+                    end: None,
+                };
                 self.chunk(out, running, choice, part);
             }
             ChoiceEvent::Finished { end, text, settled } => {
-                let text = if text.is_empty() { None } else { Some(text.as_str()) };
-                let part = Part { text, role: false, settled: &settled, end: Some(&end) };
+                let text = if text.is_empty() {
+                    None
+                } else {
+                    Some(text.as_str())
+                };
+                let part = Part {
+                    text,
+                    role: false,
+                    settled: &settled,
+                    end: Some(&end),
+                };
                 self.chunk(out, running, choice, part);
             }
         }

@@ -37,7 +37,10 @@ pub const UNBUILT: &[Unbuilt] = &[
     Unbuilt::always("tool_prompt"),
     Unbuilt::always("functions"),
     Unbuilt::unless("function_call", &[Harmless::Text("none"), Harmless::Text("auto")]),
-    Unbuilt::unless("parallel_tool_calls", &[Harmless::Bool(true), Harmless::Bool(false)]),
+    Unbuilt::unless(
+        "parallel_tool_calls",
+        &[Harmless::Bool(true), Harmless::Bool(false)],
+    ),
     Unbuilt::unless("reasoning_effort", &[Harmless::Text("none")]),
     Unbuilt::unless("include_reasoning", &[Harmless::Bool(true)]),
     Unbuilt::always("audio").or("ask for text alone"),

@@ -53,7 +53,11 @@ pub fn validate(body: &JsonBody, rules: Rules<'_>) -> Result<ChatRequest, ApiErr
     let continue_final_message = chat.continue_final_message.unwrap_or(false);
     if continue_final_message && chat.add_generation_prompt == Some(true) {
         let message = "`continue_final_message` and `add_generation_prompt` exclude each other; send one";
-        return Err(ApiError::invalid("continue_final_message", Rule::Conflict, message));
+        return Err(ApiError::invalid(
+            "continue_final_message",
+            Rule::Conflict,
+            message,
+        ));
     }
     Ok(ChatRequest {
         form,
@@ -84,7 +88,11 @@ fn messages(given: Vec<Message>) -> Result<Vec<Message>, ApiError> {
         return Err(ApiError::invalid("messages", Rule::Count, message));
     }
     check::count("messages", given.len(), MAX_MESSAGES)?;
-    given.into_iter().enumerate().map(|(index, message)| check_message(index, message)).collect()
+    given
+        .into_iter()
+        .enumerate()
+        .map(|(index, message)| check_message(index, message))
+        .collect()
 }
 
 fn check_message(index: usize, message: Message) -> Result<Message, ApiError> {
@@ -93,7 +101,11 @@ fn check_message(index: usize, message: Message) -> Result<Message, ApiError> {
         Some(Value::String(role)) if ROLES.contains(&role.as_str()) => role.as_str(),
         Some(Value::String(role)) => {
             let given: String = role.chars().take(40).collect();
-            let message = format!("`{}` must be one of {}. Given: `{given}`", path("role"), ROLES.join(", "));
+            let message = format!(
+                "`{}` must be one of {}. Given: `{given}`",
+                path("role"),
+                ROLES.join(", ")
+            );
             return Err(ApiError::invalid(path("role"), Rule::Value, message));
         }
         None | Some(Value::Null) => return Err(ApiError::missing(&path("role"))),
@@ -125,7 +137,9 @@ fn check_parts(path: &str, parts: &[Value]) -> Result<(), ApiError> {
     check::count(path, parts.len(), MAX_PARTS)?;
     for (index, part) in parts.iter().enumerate() {
         let path = format!("{path}[{index}]");
-        let Value::Object(part) = part else { return Err(wrong_type(path, part, "an object")) };
+        let Value::Object(part) = part else {
+            return Err(wrong_type(path, part, "an object"));
+        };
         match part.get("type") {
             Some(Value::String(kind)) if kind == "text" => {}
             Some(Value::String(kind)) => {
@@ -154,7 +168,10 @@ fn wrong_type(param: String, given: &Value, expected: &str) -> ApiError {
         Value::Array(_) => "sequence",
         Value::Object(_) => "map",
     };
-    ApiError::WrongType { param: Some(param), message: format!("invalid type: {kind}, expected {expected}") }
+    ApiError::WrongType {
+        param: Some(param),
+        message: format!("invalid type: {kind}, expected {expected}"),
+    }
 }
 
 #[cfg(test)]

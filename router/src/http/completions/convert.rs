@@ -20,7 +20,9 @@ pub async fn convert(
     began: Instant,
 ) -> Result<Ready, ApiError> {
     let prompts = u32::try_from(request.prompts.len()).unwrap_or(u32::MAX);
-    let place = app.admission.enter(prompts.saturating_mul(request.decoding.choices))?;
+    let place = app
+        .admission
+        .enter(prompts.saturating_mul(request.decoding.choices))?;
     Ok(Ready {
         began,
         place,
@@ -61,9 +63,13 @@ pub fn echo(served: &Served, request: &CompletionRequest, ready: &Ready) -> Vec<
     if !request.echo {
         return Vec::new();
     }
-    let texts = request.prompts.iter().zip(&ready.prompts).map(|(prompt, encoded)| match prompt {
-        PromptInput::Text(text) => text.clone(),
-        PromptInput::Tokens(_) => served.text.tokenizer.decode(&encoded.ids, true),
-    });
+    let texts = request
+        .prompts
+        .iter()
+        .zip(&ready.prompts)
+        .map(|(prompt, encoded)| match prompt {
+            PromptInput::Text(text) => text.clone(),
+            PromptInput::Tokens(_) => served.text.tokenizer.decode(&encoded.ids, true),
+        });
     texts.collect()
 }

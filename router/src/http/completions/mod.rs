@@ -26,8 +26,7 @@ pub async fn route(State(app): State<Arc<App>>, request: Request) -> Response {
 async fn handle(app: &Arc<App>, request: Request) -> Handled {
     let began = Instant::now();
     let (served, body) = answer::admit(app, request).await?;
-    let request = validate::validate(&body, answer::rules(app, &served))?;
-    drop(body);
+    let request = answer::checked(app, &served, body, validate::validate).await?;
     let ready = convert::convert(app, &served, &request, began).await?;
     let echo = convert::echo(&served, &request, &ready);
     let running = start(app, &served, ready).await?;

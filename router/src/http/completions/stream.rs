@@ -45,7 +45,9 @@ impl Answer {
     }
 
     fn echoed(&self, choice: usize) -> &str {
-        self.echo.get(choice / self.choices_per_prompt.max(1)).map_or("", String::as_str)
+        self.echo
+            .get(choice / self.choices_per_prompt.max(1))
+            .map_or("", String::as_str)
     }
 
     fn logprobs_of(&self, running: &Running, settled: &[Settled]) -> Option<CompletionLogprobs> {
@@ -92,11 +94,16 @@ pub async fn collect(mut running: Running, answer: &Answer) -> Result<Vec<u8>, A
         })
         .collect();
     while let Some((index, event)) = running.next().await {
-        let Some(choice) = choices.get_mut(index) else { continue };
+        let Some(choice) = choices.get_mut(index) else {
+            continue;
+        };
         let (text, settled) = match event {
             ChoiceEvent::Started { .. } => continue,
             ChoiceEvent::Token(token) => (token.text, token.settled),
-            ChoiceEvent::Finished { end: End::Failed(finish), .. } => return Err(running.fail(&finish)),
+            ChoiceEvent::Finished {
+                end: End::Failed(finish),
+                ..
+            } => return Err(running.fail(&finish)),
             ChoiceEvent::Finished { end, text, settled } => {
                 choice.finish_reason = finish_reason(&end);
                 choice.stop_reason = StopReason::of(&end, &answer.stop_strings, &answer.stop_token_ids);
@@ -117,7 +124,9 @@ pub async fn collect(mut running: Running, answer: &Answer) -> Result<Vec<u8>, A
         choices,
         usage: Usage::of(running.accounts()),
     };
-    serde_json::to_vec(&body).map_err(|error| ApiError::Internal { cause: error.to_string() })
+    serde_json::to_vec(&body).map_err(|error| ApiError::Internal {
+        cause: error.to_string(),
+    })
 }
 
 /// The answer as events.
@@ -131,7 +140,10 @@ impl Chunks {
     /// Before the first event.
     #[must_use]
     pub fn new(answer: Answer) -> Self {
-        Self { head: answer.envelope.chunk_head("text_completion"), answer }
+        Self {
+            head: answer.envelope.chunk_head("text_completion"),
+            answer,
+        }
     }
 
     /// One event with one choice.
@@ -154,7 +166,10 @@ impl Chunks {
                 out.extend_from_slice(b",\"finish_reason\":");
                 put_json(out, finish_reason(end));
                 out.extend_from_slice(b",\"stop_reason\":");
-                put_json(out, &StopReason::of(end, &self.answer.stop_strings, &self.answer.stop_token_ids));
+                put_json(
+                    out,
+                    &StopReason::of(end, &self.answer.stop_strings, &self.answer.stop_token_ids),
+                );
                 out.extend_from_slice(b"}]");
             }
         }
@@ -175,7 +190,16 @@ impl Spelling for Chunks {
         for choice in 0..running.choices() {
             let text = self.answer.echoed(choice);
             if !text.is_empty() {
-                self.chunk(out, running, choice, Part { text, settled: &[], end: None });
+                self.chunk(
+                    out,
+                    running,
+                    choice,
+                    Part {
+                        text,
+                        settled: &[],
+                        end: None,
+                    },
+                );
             }
         }
     }
@@ -184,11 +208,19 @@ impl Spelling for Chunks {
         match event {
             ChoiceEvent::Started { .. } => {}
             ChoiceEvent::Token(token) => {
-                let part = Part { text: &token.text, settled: &token.settled, end: None };
+                let part = Part {
+                    text: &token.text,
+                    settled: &token.settled,
+                    end: None,
+                };
                 self.chunk(out, running, choice, part);
             }
             ChoiceEvent::Finished { end, text, settled } => {
-                let part = Part { text: &text, settled: &settled, end: Some(&end) };
+                let part = Part {
+                    text: &text,
+                    settled: &settled,
+                    end: Some(&end),
+                };
                 self.chunk(out, running, choice, part);
             }
         }

@@ -141,16 +141,33 @@ mod tests {
     fn all_four_forms_are_told_apart() {
         let id = Integer;
         assert_eq!(parse(r#""a""#), Some(Prompt::Text("a".to_owned())));
-        assert_eq!(parse(r#"["a","b"]"#), Some(Prompt::Texts(vec!["a".to_owned(), "b".to_owned()])));
+        assert_eq!(
+            parse(r#"["a","b"]"#),
+            Some(Prompt::Texts(vec!["a".to_owned(), "b".to_owned()]))
+        );
         assert_eq!(parse("[1,-2]"), Some(Prompt::Tokens(vec![id(1), id(-2)])));
-        assert_eq!(parse("[[1],[2,3]]"), Some(Prompt::TokenLists(vec![vec![id(1)], vec![id(2), id(3)]])));
+        assert_eq!(
+            parse("[[1],[2,3]]"),
+            Some(Prompt::TokenLists(vec![vec![id(1)], vec![id(2), id(3)]]))
+        );
         assert_eq!(parse("[]"), Some(Prompt::Texts(Vec::new())));
         assert_eq!(parse("[[]]"), Some(Prompt::TokenLists(vec![Vec::new()])));
     }
 
     #[test]
     fn mixed_and_foreign_forms_are_refused() {
-        for text in [r#"["a",1]"#, "[1,\"a\"]", "[[1],2]", "[1,[2]]", "[1.5]", "7", "{}", "[null]", "[[\"a\"]]", "true"] {
+        for text in [
+            r#"["a",1]"#,
+            "[1,\"a\"]",
+            "[[1],2]",
+            "[1,[2]]",
+            "[1.5]",
+            "7",
+            "{}",
+            "[null]",
+            "[[\"a\"]]",
+            "true",
+        ] {
             assert_eq!(parse(text), None, "{text}");
         }
     }

@@ -61,7 +61,10 @@ pub fn validate(body: &JsonBody, rules: Rules<'_>) -> Result<CompletionRequest, 
         logprobs,
         cache_salt: shared::cache_salt(sampling.cache_salt.as_deref(), rules.ids)?,
     };
-    let prompts = prompts(fields.prompt.ok_or_else(|| ApiError::missing("prompt"))?, rules.limits)?;
+    let prompts = prompts(
+        fields.prompt.ok_or_else(|| ApiError::missing("prompt"))?,
+        rules.limits,
+    )?;
     let decoding = shared::decoding(sampling, asked, rules.limits, rules.defaults)?;
     Ok(CompletionRequest {
         form,
@@ -74,7 +77,10 @@ pub fn validate(body: &JsonBody, rules: Rules<'_>) -> Result<CompletionRequest, 
 
 fn logprobs(given: Option<Integer>, limits: &Limits) -> Result<Logprobs, ApiError> {
     let top = check::integer("logprobs", given, 0, limits.max_top_logprobs)?;
-    Ok(Logprobs { wanted: top.is_some(), top: top.unwrap_or(0) })
+    Ok(Logprobs {
+        wanted: top.is_some(),
+        top: top.unwrap_or(0),
+    })
 }
 
 fn prompts(given: Prompt, limits: &Limits) -> Result<Vec<PromptInput>, ApiError> {
@@ -83,12 +89,20 @@ fn prompts(given: Prompt, limits: &Limits) -> Result<Vec<PromptInput>, ApiError>
     match given {
         Prompt::Text(text) if text.is_empty() => Err(empty("prompt")),
         Prompt::Text(text) => Ok(vec![PromptInput::Text(text)]),
-        Prompt::Tokens(ids) => Ok(vec![PromptInput::Tokens(check::tokens("prompt", &ids, limits.vocab_size)?)]),
+        Prompt::Tokens(ids) => Ok(vec![PromptInput::Tokens(check::tokens(
+            "prompt",
+            &ids,
+            limits.vocab_size,
+        )?)]),
         Prompt::Texts(texts) if texts.is_empty() => Err(empty("prompt")),
         Prompt::Texts(texts) => {
             check_batch(texts.len(), most)?;
             let checked = texts.into_iter().enumerate().map(|(index, text)| {
-                if text.is_empty() { Err(empty(&format!("prompt[{index}]"))) } else { Ok(PromptInput::Text(text)) }
+                if text.is_empty() {
+                    Err(empty(&format!("prompt[{index}]")))
+                } else {
+                    Ok(PromptInput::Text(text))
+                }
             });
             checked.collect()
         }

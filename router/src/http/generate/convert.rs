@@ -27,7 +27,10 @@ pub async fn convert(
     }
     let (model, text) = (served.text.clone(), request.inputs.clone());
     let characters = text.chars().count();
-    let mut ids = app.workers.run(move || prompt::encode_text(&model, &text, true)).await??;
+    let mut ids = app
+        .workers
+        .run(move || prompt::encode_text(&model, &text, true))
+        .await??;
     if let Some(keep) = request.truncate {
         let surplus = ids.len().saturating_sub(keep as usize);
         ids.drain(..surplus);
@@ -36,8 +39,18 @@ pub async fn convert(
     Ok(Ready {
         began,
         place,
-        prompts: vec![prompt::fit(ids, characters, asked, &served.limits, Origin::Native)?],
+        prompts: vec![prompt::fit(
+            ids,
+            characters,
+            asked,
+            &served.limits,
+            Origin::Native,
+        )?],
         decoding: request.decoding.clone(),
-        rules: TextRules { continuing: true, keep_stop_token: true, settle: false },
+        rules: TextRules {
+            continuing: true,
+            keep_stop_token: true,
+            settle: false,
+        },
     })
 }

@@ -28,27 +28,40 @@ struct Route {
 
 /// `POST /generate`
 pub async fn route(State(app): State<Arc<App>>, request: Request) -> Response {
-    let route = Route { streams: false, compatible: false };
+    let route = Route {
+        streams: false,
+        compatible: false,
+    };
     answer::generation(&app, Dialect::Native, handle(&app, request, route)).await
 }
 
 /// `POST /generate_stream`
 pub async fn route_stream(State(app): State<Arc<App>>, request: Request) -> Response {
-    let route = Route { streams: true, compatible: false };
+    let route = Route {
+        streams: true,
+        compatible: false,
+    };
     answer::generation(&app, Dialect::Native, handle(&app, request, route)).await
 }
 
 /// `POST /`
 pub async fn route_compatible(State(app): State<Arc<App>>, request: Request) -> Response {
-    let route = Route { streams: false, compatible: true };
+    let route = Route {
+        streams: false,
+        compatible: true,
+    };
     answer::generation(&app, Dialect::Native, handle(&app, request, route)).await
 }
 
 async fn handle(app: &Arc<App>, request: Request, route: Route) -> Handled {
     let began = Instant::now();
     let (served, body) = answer::admit(app, request).await?;
-    let mut request = validate::validate(&body, route.streams, &served.limits, &app.name)?;
-    drop(body);
+    let validate = if route.streams {
+        validate::validate_stream
+    } else {
+        validate::validate
+    };
+    let mut request = answer::checked(app, &served, body, validate).await?;
     // Drawn here, not behind, as the answer tells it.
     request.decoding.seed.get_or_insert_with(|| app.ids.number());
     let ready = convert::convert(app, &served, &request, began).await?;

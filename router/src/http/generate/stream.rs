@@ -29,10 +29,17 @@ impl Answer {
     pub fn new(request: &GenerateRequest, full_text: bool) -> Self {
         let full_text = request.return_full_text.unwrap_or(full_text);
         Self {
-            before: if full_text { request.inputs.clone() } else { String::new() },
+            before: if full_text {
+                request.inputs.clone()
+            } else {
+                String::new()
+            },
             details: request.details,
             top_n_tokens: request.top_n_tokens,
-            seed: request.decoding.seed.filter(|_| request.decoding.sampling.temperature > 0.0),
+            seed: request
+                .decoding
+                .seed
+                .filter(|_| request.decoding.sampling.temperature > 0.0),
         }
     }
 
@@ -78,8 +85,17 @@ impl Token {
     /// A special token is told by its spelling, which is no part of the text.
     fn new(tokenizer: &Tokenizer, event: &TextToken) -> Self {
         let special = tokenizer.is_special(event.token.id);
-        let text = if special { tokenizer.token_text(event.token.id) } else { event.text.clone() };
-        Self { id: event.token.id, text, logprob: event.token.logprob, special }
+        let text = if special {
+            tokenizer.token_text(event.token.id)
+        } else {
+            event.text.clone()
+        };
+        Self {
+            id: event.token.id,
+            text,
+            logprob: event.token.logprob,
+            special,
+        }
     }
 }
 
@@ -95,7 +111,11 @@ fn finish_reason(end: &End) -> &'static str {
 ///
 /// # Errors
 /// When the generation fails: a part of an answer is none.
-pub async fn collect(mut running: Running, answer: &Answer, list: bool) -> Result<(Vec<u8>, HeaderMap), ApiError> {
+pub async fn collect(
+    mut running: Running,
+    answer: &Answer,
+    list: bool,
+) -> Result<(Vec<u8>, HeaderMap), ApiError> {
     let mut text = answer.before.clone();
     let (mut tokens, mut top_tokens) = (Vec::new(), Vec::new());
     let mut reason = "";
@@ -111,7 +131,10 @@ pub async fn collect(mut running: Running, answer: &Answer, list: bool) -> Resul
                     }
                 }
             }
-            ChoiceEvent::Finished { end: End::Failed(finish), .. } => return Err(running.fail(&finish)),
+            ChoiceEvent::Finished {
+                end: End::Failed(finish),
+                ..
+            } => return Err(running.fail(&finish)),
             ChoiceEvent::Finished { end, text: rest, .. } => {
                 text.push_str(&rest);
                 reason = finish_reason(&end);
@@ -126,9 +149,18 @@ pub async fn collect(mut running: Running, answer: &Answer, list: bool) -> Resul
         tokens,
         top_tokens,
     });
-    let generated = Generated { generated_text: text, details };
-    let body = if list { serde_json::to_vec(&[generated]) } else { serde_json::to_vec(&generated) };
-    let body = body.map_err(|error| ApiError::Internal { cause: error.to_string() })?;
+    let generated = Generated {
+        generated_text: text,
+        details,
+    };
+    let body = if list {
+        serde_json::to_vec(&[generated])
+    } else {
+        serde_json::to_vec(&generated)
+    };
+    let body = body.map_err(|error| ApiError::Internal {
+        cause: error.to_string(),
+    })?;
     Ok((body, headers(&running)))
 }
 
@@ -157,7 +189,11 @@ fn headers(running: &Running) -> HeaderMap {
 pub fn first_headers(running: &Running) -> HeaderMap {
     let mut headers = HeaderMap::new();
     put_header(&mut headers, "x-compute-type", &running.app().compute_type());
-    put_header(&mut headers, "x-compute-characters", &running.facts().prompt_characters.to_string());
+    put_header(
+        &mut headers,
+        "x-compute-characters",
+        &running.facts().prompt_characters.to_string(),
+    );
     headers
 }
 
@@ -200,7 +236,12 @@ impl Events {
     /// Before the first event.
     #[must_use]
     pub fn new(answer: Answer) -> Self {
-        Self { text: answer.before.clone(), answer, index: 0, last: None }
+        Self {
+            text: answer.before.clone(),
+            answer,
+            index: 0,
+            last: None,
+        }
     }
 
     fn token(&mut self, out: &mut BytesMut, running: &Running, token: &TextToken, end: Option<&End>) {
@@ -258,6 +299,15 @@ impl Spelling for Events {
 
 fn ended(end: &End) -> TextToken {
     let id = if let End::StopToken(id) = end { *id } else { 0 };
-    let token = crate::engine::api::GeneratedToken { id, logprob: None, top: Vec::new() };
-    TextToken { token, text: String::new(), settled: Vec::new(), last: true }
+    let token = crate::engine::api::GeneratedToken {
+        id,
+        logprob: None,
+        top: Vec::new(),
+    };
+    TextToken {
+        token,
+        text: String::new(),
+        settled: Vec::new(),
+        last: true,
+    }
 }

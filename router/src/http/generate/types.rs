@@ -65,8 +65,14 @@ impl Parameters {
     #[must_use]
     pub fn unbuilt(&self) -> [(Unbuilt, Option<&Given>); 4] {
         [
-            (Unbuilt::unless("best_of", &[Harmless::Number(1.0)]), self.best_of.as_ref()),
-            (Unbuilt::unless("watermark", &[Harmless::Bool(false)]), self.watermark.as_ref()),
+            (
+                Unbuilt::unless("best_of", &[Harmless::Number(1.0)]),
+                self.best_of.as_ref(),
+            ),
+            (
+                Unbuilt::unless("watermark", &[Harmless::Bool(false)]),
+                self.watermark.as_ref(),
+            ),
             (
                 Unbuilt::unless("decoder_input_details", &[Harmless::Bool(false)]),
                 self.decoder_input_details.as_ref(),

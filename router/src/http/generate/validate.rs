@@ -8,6 +8,7 @@ use crate::http::error::{ApiError, Rule};
 use crate::http::generate::types::{GenerateFields, Parameters};
 use crate::http::model::ServedName;
 use crate::http::numbers::{Integer, Number};
+use crate::http::rules::Rules;
 
 /// Above it every distribution is flat.
 const MOST_TEMPERATURE: f64 = 100.0;
@@ -37,7 +38,19 @@ pub struct GenerateRequest {
 ///
 /// # Errors
 /// With the first field at fault.
-pub fn validate(
+pub fn validate(body: &JsonBody, rules: Rules<'_>) -> Result<GenerateRequest, ApiError> {
+    check_fields(body, false, rules.limits, rules.name)
+}
+
+/// The same for the route that always streams.
+///
+/// # Errors
+/// With the first field at fault.
+pub fn validate_stream(body: &JsonBody, rules: Rules<'_>) -> Result<GenerateRequest, ApiError> {
+    check_fields(body, true, rules.limits, rules.name)
+}
+
+fn check_fields(
     body: &JsonBody,
     streams: bool,
     limits: &Limits,
@@ -46,7 +59,11 @@ pub fn validate(
     let fields: GenerateFields = body.parse()?;
     let inputs = fields.inputs.ok_or_else(|| ApiError::missing("inputs"))?;
     if inputs.is_empty() {
-        return Err(ApiError::invalid("inputs", Rule::Missing, "`inputs` cannot be empty"));
+        return Err(ApiError::invalid(
+            "inputs",
+            Rule::Missing,
+            "`inputs` cannot be empty",
+        ));
     }
     let sampled_by_default = fields.parameters.is_none();
     let parameters = fields.parameters.unwrap_or_default();
@@ -56,12 +73,24 @@ pub fn validate(
             return Err(unbuilt.refusal("parameters."));
         }
     }
-    if let Some(id) = parameters.adapter_id.as_deref().filter(|id| name.check(Some(id)).is_err()) {
-        let fix = format!("no adapter is served, and `{}` is none", id.chars().take(100).collect::<String>());
+    if let Some(id) = parameters
+        .adapter_id
+        .as_deref()
+        .filter(|id| name.check(Some(id)).is_err())
+    {
+        let fix = format!(
+            "no adapter is served, and `{}` is none",
+            id.chars().take(100).collect::<String>()
+        );
         return Err(ApiError::unsupported("parameters.adapter_id", fix));
     }
-    let top_n_tokens =
-        check::integer("top_n_tokens", parameters.top_n_tokens, 0, limits.max_top_n_tokens)?.unwrap_or(0);
+    let top_n_tokens = check::integer(
+        "top_n_tokens",
+        parameters.top_n_tokens,
+        0,
+        limits.max_top_n_tokens,
+    )?
+    .unwrap_or(0);
     let details = parameters.details.unwrap_or(false);
     Ok(GenerateRequest {
         inputs,
@@ -75,7 +104,12 @@ pub fn validate(
 }
 
 /// `told`: whether the answer tells each token, which it does with its log-probability.
-fn decoding(parameters: Parameters, sampled: bool, told: bool, limits: &Limits) -> Result<Decoding, ApiError> {
+fn decoding(
+    parameters: Parameters,
+    sampled: bool,
+    told: bool,
+    limits: &Limits,
+) -> Result<Decoding, ApiError> {
     let sampling = sampling(&parameters, sampled, told, limits)?;
     let seed = seed(parameters.seed)?;
     let max_new_tokens = max_new_tokens(parameters.max_new_tokens)?;
@@ -89,12 +123,20 @@ fn decoding(parameters: Parameters, sampled: bool, told: bool, limits: &Limits) 
         ignore_eos: false,
         seed,
         cache_salt: 0,
-        stop: StopStrings { strings: check::stop_strings(strings, limits.max_stop_sequences)?, keep: true },
+        stop: StopStrings {
+            strings: check::stop_strings(strings, limits.max_stop_sequences)?,
+            keep: true,
+        },
         choices: 1,
     })
 }
 
-fn sampling(parameters: &Parameters, sampled: bool, told: bool, limits: &Limits) -> Result<Sampling, ApiError> {
+fn sampling(
+    parameters: &Parameters,
+    sampled: bool,
+    told: bool,
+    limits: &Limits,
+) -> Result<Sampling, ApiError> {
     let off = Sampling::default();
     let temperature = positive("temperature", parameters.temperature, MOST_TEMPERATURE)?;
     let top_k = match parameters.top_k {
@@ -105,19 +147,32 @@ fn sampling(parameters: &Parameters, sampled: bool, told: bool, limits: &Limits)
     let typical_p = part("typical_p", parameters.typical_p)?;
     // Asking for a way of drawing is asking to draw.
     let draws = parameters.do_sample.unwrap_or(sampled)
-        || temperature.is_some_and(|temperature| temperature < 1.0 || temperature > 1.0)
+        || temperature.is_some_and(|temperature| (temperature - 1.0).abs() > f32::EPSILON)
         || top_k.is_some()
         || top_p.is_some_and(|top_p| top_p < 1.0)
         || typical_p.is_some_and(|typical_p| typical_p < 1.0);
-    let top_n_tokens =
-        check::integer("top_n_tokens", parameters.top_n_tokens, 0, limits.max_top_n_tokens)?.unwrap_or(0);
+    let top_n_tokens = check::integer(
+        "top_n_tokens",
+        parameters.top_n_tokens,
+        0,
+        limits.max_top_n_tokens,
+    )?
+    .unwrap_or(0);
     Ok(Sampling {
-        temperature: if draws { temperature.unwrap_or(off.temperature).max(0.01) } else { 0.0 },
+        temperature: if draws {
+            temperature.unwrap_or(off.temperature).max(0.01)
+        } else {
+            0.0
+        },
         top_k: top_k.unwrap_or(off.top_k),
         top_p: top_p.unwrap_or(off.top_p),
         typical_p: typical_p.unwrap_or(off.typical_p),
-        repetition_penalty: positive("repetition_penalty", parameters.repetition_penalty, MOST_REPETITION_PENALTY)?
-            .unwrap_or(off.repetition_penalty),
+        repetition_penalty: positive(
+            "repetition_penalty",
+            parameters.repetition_penalty,
+            MOST_REPETITION_PENALTY,
+        )?
+        .unwrap_or(off.repetition_penalty),
         frequency_penalty: check::number("frequency_penalty", parameters.frequency_penalty, -2.0, 2.0)?
             .unwrap_or(off.frequency_penalty),
         logprobs: told,
@@ -150,7 +205,9 @@ fn max_new_tokens(given: Option<Integer>) -> Result<Option<u32>, ApiError> {
 }
 
 fn seed(given: Option<Integer>) -> Result<Option<u64>, ApiError> {
-    let Some(Integer(value)) = given else { return Ok(None) };
+    let Some(Integer(value)) = given else {
+        return Ok(None);
+    };
     u64::try_from(value).map(Some).map_err(|_| {
         let message = format!("`seed` must be >= 0 and <= {}. Given: {value}", u64::MAX);
         ApiError::invalid("seed", Rule::Range, message)
@@ -158,7 +215,9 @@ fn seed(given: Option<Integer>) -> Result<Option<u64>, ApiError> {
 }
 
 fn truncate(given: Option<Integer>, limits: &Limits) -> Result<Option<u32>, ApiError> {
-    let Some(Integer(value)) = given else { return Ok(None) };
+    let Some(Integer(value)) = given else {
+        return Ok(None);
+    };
     match u32::try_from(value) {
         Ok(tokens) if tokens > 0 && tokens <= limits.max_input_tokens => Ok(Some(tokens)),
         _ => {

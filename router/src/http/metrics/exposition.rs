@@ -74,7 +74,12 @@ mod tests {
         histogram.record(3.0);
         let mut page = Page::default();
         page.counter("requests", "All requests.", 7);
-        page.counters("failures", "By cause.", "err", &[("overloaded", 2), ("dropped", 0)]);
+        page.counters(
+            "failures",
+            "By cause.",
+            "err",
+            &[("overloaded", 2), ("dropped", 0)],
+        );
         page.gauge("queue", "Waiting.", 1.5);
         page.histogram("seconds", "Time.", &histogram);
         insta::assert_snapshot!(page.finish(), @r#"

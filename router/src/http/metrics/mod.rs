@@ -14,13 +14,30 @@ use crate::session::TOKEN_SECONDS;
 
 /// Seconds of whole requests and of their parts.
 pub const SECONDS: Bounds = &[
-    0.001, 0.0025, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0, 20.0, 40.0,
-    80.0, 160.0, 640.0,
+    0.001, 0.0025, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0, 20.0,
+    40.0, 80.0, 160.0, 640.0,
 ];
 /// Tokens of a request.
 pub const TOKENS: Bounds = &[
-    1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1000.0, 2000.0, 5000.0, 10000.0, 20000.0, 50000.0, 100_000.0,
-    200_000.0, 500_000.0, 1_000_000.0,
+    1.0,
+    2.0,
+    5.0,
+    10.0,
+    20.0,
+    50.0,
+    100.0,
+    200.0,
+    500.0,
+    1000.0,
+    2000.0,
+    5000.0,
+    10000.0,
+    20000.0,
+    50000.0,
+    100_000.0,
+    200_000.0,
+    500_000.0,
+    1_000_000.0,
 ];
 
 /// How a request ended, as the label `err` of the failures names it.
@@ -53,7 +70,10 @@ impl Failure {
     /// The label's value.
     #[must_use]
     pub fn name(self) -> &'static str {
-        Self::ALL.iter().find(|(kind, _)| *kind == self).map_or("", |(_, name)| *name)
+        Self::ALL
+            .iter()
+            .find(|(kind, _)| *kind == self)
+            .map_or("", |(_, name)| *name)
     }
 
     /// Which kind of failure an error is.
@@ -159,8 +179,10 @@ impl Metrics {
     /// A request that ran has ended.
     pub fn ended(&self, numbers: &RequestNumbers) {
         self.between_tokens.merge(&numbers.between_tokens);
-        self.prompt_tokens.fetch_add(numbers.prompt_tokens.into(), Ordering::Relaxed);
-        self.cached_tokens.fetch_add(numbers.cached_tokens.into(), Ordering::Relaxed);
+        self.prompt_tokens
+            .fetch_add(numbers.prompt_tokens.into(), Ordering::Relaxed);
+        self.cached_tokens
+            .fetch_add(numbers.cached_tokens.into(), Ordering::Relaxed);
         if let Some(first) = numbers.first_token {
             self.first_token.record(first.as_secs_f64());
         }
@@ -194,30 +216,78 @@ impl Metrics {
     fn write_requests(&self, page: &mut Page) {
         let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         page.counter("tgi_request_count", "Generation requests.", load(&self.requests));
-        page.counter("tgi_request_success", "Requests that ended well.", load(&self.successes));
-        let failures: Vec<_> =
-            Failure::ALL.iter().zip(&self.failures).map(|((_, name), counter)| (*name, load(counter))).collect();
-        page.counters("tgi_request_failure", "Requests that did not, by cause.", "err", &failures);
+        page.counter(
+            "tgi_request_success",
+            "Requests that ended well.",
+            load(&self.successes),
+        );
+        let failures: Vec<_> = Failure::ALL
+            .iter()
+            .zip(&self.failures)
+            .map(|((_, name), counter)| (*name, load(counter)))
+            .collect();
+        page.counters(
+            "tgi_request_failure",
+            "Requests that did not, by cause.",
+            "err",
+            &failures,
+        );
         for (name, help, histogram) in [
-            ("tgi_request_duration", "Seconds from first byte to last.", &self.total),
-            ("tgi_request_validation_duration", "Seconds to check and tokenise.", &self.validation),
+            (
+                "tgi_request_duration",
+                "Seconds from first byte to last.",
+                &self.total,
+            ),
+            (
+                "tgi_request_validation_duration",
+                "Seconds to check and tokenise.",
+                &self.validation,
+            ),
             ("tgi_request_queue_duration", "Seconds in the queue.", &self.queue),
-            ("tgi_request_inference_duration", "Seconds in the batch.", &self.inference),
+            (
+                "tgi_request_inference_duration",
+                "Seconds in the batch.",
+                &self.inference,
+            ),
             (
                 "tgi_request_mean_time_per_token_duration",
                 "Seconds in the batch by generated tokens.",
                 &self.mean_time_per_token,
             ),
-            ("tgi_request_time_to_first_token_duration", "Seconds to the first token.", &self.first_token),
-            ("tgi_request_inter_token_duration", "Seconds between two tokens.", &self.between_tokens),
+            (
+                "tgi_request_time_to_first_token_duration",
+                "Seconds to the first token.",
+                &self.first_token,
+            ),
+            (
+                "tgi_request_inter_token_duration",
+                "Seconds between two tokens.",
+                &self.between_tokens,
+            ),
             ("tgi_request_input_length", "Prompt tokens.", &self.input_length),
-            ("tgi_request_generated_tokens", "Generated tokens.", &self.generated_tokens),
-            ("tgi_request_max_new_tokens", "Allowed tokens.", &self.max_new_tokens),
+            (
+                "tgi_request_generated_tokens",
+                "Generated tokens.",
+                &self.generated_tokens,
+            ),
+            (
+                "tgi_request_max_new_tokens",
+                "Allowed tokens.",
+                &self.max_new_tokens,
+            ),
         ] {
             page.histogram(name, help, histogram);
         }
-        page.counter("tgi_prompt_tokens", "Prompt tokens of requests that ran.", load(&self.prompt_tokens));
-        page.counter("tgi_prompt_cached_tokens", "Of these, from the prefix cache.", load(&self.cached_tokens));
+        page.counter(
+            "tgi_prompt_tokens",
+            "Prompt tokens of requests that ran.",
+            load(&self.prompt_tokens),
+        );
+        page.counter(
+            "tgi_prompt_cached_tokens",
+            "Of these, from the prefix cache.",
+            load(&self.cached_tokens),
+        );
     }
 }
 
@@ -226,20 +296,52 @@ fn write_engine(page: &mut Page, stats: &EngineStats, info: Option<&EngineInfo>)
     page.gauge("tgi_batch_current_size", "Sequences in the batch.", stats.running);
     let block_size = info.map_or(0, |info| info.block_size);
     let in_use = u64::from(stats.blocks_in_use) * u64::from(block_size);
-    page.gauge("tgi_batch_current_max_tokens", "Tokens of KV the batch holds.", in_use);
+    page.gauge(
+        "tgi_batch_current_max_tokens",
+        "Tokens of KV the batch holds.",
+        in_use,
+    );
     let total = info.map_or(0, |info| info.kv_cache_tokens);
     page.gauge("tgi_batch_max_total_tokens", "Tokens of KV there are.", total);
     let part = |blocks: u32| f64::from(blocks) / f64::from(stats.blocks_total.max(1));
-    page.gauge("tgi_kv_cache_usage", "Part of the KV blocks in use, 0 to 1.", part(stats.blocks_in_use));
-    page.gauge("tgi_kv_cache_cached", "Part of the KV blocks kept for later, 0 to 1.", part(stats.blocks_cached));
+    page.gauge(
+        "tgi_kv_cache_usage",
+        "Part of the KV blocks in use, 0 to 1.",
+        part(stats.blocks_in_use),
+    );
+    page.gauge(
+        "tgi_kv_cache_cached",
+        "Part of the KV blocks kept for later, 0 to 1.",
+        part(stats.blocks_cached),
+    );
     for (name, help, value) in [
-        ("tgi_prefix_cache_query_tokens", "Prompt tokens looked up.", stats.prefix_queries_tokens),
-        ("tgi_prefix_cache_hit_tokens", "Of these, found.", stats.prefix_hits_tokens),
-        ("tgi_batch_preemption_count", "Sequences that gave their blocks away.", stats.preemptions),
+        (
+            "tgi_prefix_cache_query_tokens",
+            "Prompt tokens looked up.",
+            stats.prefix_queries_tokens,
+        ),
+        (
+            "tgi_prefix_cache_hit_tokens",
+            "Of these, found.",
+            stats.prefix_hits_tokens,
+        ),
+        (
+            "tgi_batch_preemption_count",
+            "Sequences that gave their blocks away.",
+            stats.preemptions,
+        ),
         ("tgi_batch_step_count", "Steps.", stats.steps),
-        ("tgi_batch_overlapped_step_count", "Steps sent while another was out.", stats.overlapped_steps),
+        (
+            "tgi_batch_overlapped_step_count",
+            "Steps sent while another was out.",
+            stats.overlapped_steps,
+        ),
         ("tgi_batch_step_tokens", "Tokens run.", stats.step_tokens),
-        ("tgi_batch_generated_tokens", "Tokens generated.", stats.generated_tokens),
+        (
+            "tgi_batch_generated_tokens",
+            "Tokens generated.",
+            stats.generated_tokens,
+        ),
     ] {
         page.counter(name, help, value);
     }

@@ -36,9 +36,17 @@ struct Candidate {
 impl ChatLogprobs {
     /// Appends tokens; `top`: how many alternatives each.
     pub fn extend(&mut self, tokenizer: &Tokenizer, settled: &[Settled], top: u32) {
-        self.content.extend(settled.iter().map(|settled| ChatToken {
-            token: candidate(tokenizer, settled.token.id, settled.token.logprob.unwrap_or(LEAST)),
-            top_logprobs: alternatives(settled, top).map(|(id, value)| candidate(tokenizer, id, value)).collect(),
+        self.content.extend(settled.iter().map(|settled| {
+            ChatToken {
+                token: candidate(
+                    tokenizer,
+                    settled.token.id,
+                    settled.token.logprob.unwrap_or(LEAST),
+                ),
+                top_logprobs: alternatives(settled, top)
+                    .map(|(id, value)| candidate(tokenizer, id, value))
+                    .collect(),
+            }
         }));
     }
 }
@@ -79,15 +87,27 @@ fn alternatives(settled: &Settled, top: u32) -> impl Iterator<Item = (u32, f32)>
 }
 
 fn candidate(tokenizer: &Tokenizer, id: u32, logprob: f32) -> Candidate {
-    Candidate { token: tokenizer.token_text(id), logprob: finite(logprob), bytes: tokenizer.token_bytes(id) }
+    Candidate {
+        token: tokenizer.token_text(id),
+        logprob: finite(logprob),
+        bytes: tokenizer.token_bytes(id),
+    }
 }
 
 fn finite(logprob: f32) -> f32 {
-    if logprob.is_finite() { logprob.max(LEAST) } else { LEAST }
+    if logprob.is_finite() {
+        logprob.max(LEAST)
+    } else {
+        LEAST
+    }
 }
 
 /// The shortest spelling of an `f32`, which widening to `f64` would lose.
 fn number(value: f32) -> Value {
     let spelled = format!("{:?}", finite(value));
-    spelled.parse::<f64>().ok().and_then(Number::from_f64).map_or(Value::Null, Value::Number)
+    spelled
+        .parse::<f64>()
+        .ok()
+        .and_then(Number::from_f64)
+        .map_or(Value::Null, Value::Number)
 }

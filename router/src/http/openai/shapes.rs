@@ -37,7 +37,9 @@ impl Usage {
             prompt_tokens: accounts.prompt_tokens,
             completion_tokens: accounts.generated_tokens,
             total_tokens: accounts.prompt_tokens.saturating_add(accounts.generated_tokens),
-            prompt_tokens_details: PromptDetails { cached_tokens: accounts.cached_tokens },
+            prompt_tokens_details: PromptDetails {
+                cached_tokens: accounts.cached_tokens,
+            },
         }
     }
 }
@@ -57,8 +59,14 @@ impl Envelope {
     /// A new answer.
     #[must_use]
     pub fn new(prefix: &str, id: &str, model: &str) -> Self {
-        let created = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-        Self { id: format!("{prefix}-{id}"), created, model: model.to_owned() }
+        let created = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .map_or(0, |since| since.as_secs());
+        Self {
+            id: format!("{prefix}-{id}"),
+            created,
+            model: model.to_owned(),
+        }
     }
 
     /// The text of a chunk up to its `choices`, written once a stream.

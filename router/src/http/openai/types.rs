@@ -73,7 +73,8 @@ pub struct StreamOptions {
 
 /// Fields of both routes that are known and not built.
 pub const UNBUILT: &[Unbuilt] = &[
-    Unbuilt::unless("response_format", &[Harmless::Type("text")]).or("leave it out or use {\"type\":\"text\"}"),
+    Unbuilt::unless("response_format", &[Harmless::Type("text")])
+        .or("leave it out or use {\"type\":\"text\"}"),
     Unbuilt::unless("best_of", &[Harmless::Number(1.0)]).or("use `n`"),
     Unbuilt::unless("use_beam_search", &[Harmless::Bool(false)]),
     Unbuilt::unless("length_penalty", &[Harmless::Number(1.0)]),

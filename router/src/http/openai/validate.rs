@@ -49,7 +49,10 @@ pub fn answer_form(fields: &AnswerFields, name: &ServedName) -> Result<AnswerFor
     name.check(fields.model.as_deref())?;
     let stream = fields.stream.unwrap_or(false);
     let Some(options) = fields.stream_options else {
-        return Ok(AnswerForm { stream, ..AnswerForm::default() });
+        return Ok(AnswerForm {
+            stream,
+            ..AnswerForm::default()
+        });
     };
     if !stream {
         let message = "`stream_options` is only for `stream`: true; leave it out";
@@ -88,7 +91,8 @@ pub fn decoding(
     let sampling = sampling(&fields, asked.logprobs, limits, defaults)?;
     let choices = check::integer("n", fields.n, 1, limits.max_choices)?.unwrap_or(1);
     if choices > 1 && sampling.temperature == 0.0 {
-        let message = format!("`n` must be 1 when `temperature` is 0: all would be the same. Given: {choices}");
+        let message =
+            format!("`n` must be 1 when `temperature` is 0: all would be the same. Given: {choices}");
         return Err(ApiError::invalid("n", Rule::Conflict, message));
     }
     let most = asked.max_new_tokens.unwrap_or(limits.max_total_tokens);
@@ -128,17 +132,34 @@ fn sampling(
         off.temperature,
     );
     Ok(Sampling {
-        temperature: if temperature > 0.0 { temperature.max(LEAST_TEMPERATURE) } else { 0.0 },
+        temperature: if temperature > 0.0 {
+            temperature.max(LEAST_TEMPERATURE)
+        } else {
+            0.0
+        },
         top_k: top_k(fields.top_k)?.or(defaults.top_k).unwrap_or(off.top_k),
-        top_p: or(check::number_above("top_p", fields.top_p, 0.0, 1.0)?, defaults.top_p, off.top_p),
-        min_p: or(check::number("min_p", fields.min_p, 0.0, 1.0)?, defaults.min_p, off.min_p),
+        top_p: or(
+            check::number_above("top_p", fields.top_p, 0.0, 1.0)?,
+            defaults.top_p,
+            off.top_p,
+        ),
+        min_p: or(
+            check::number("min_p", fields.min_p, 0.0, 1.0)?,
+            defaults.min_p,
+            off.min_p,
+        ),
         typical_p: or(
             check::number_above("typical_p", fields.typical_p, 0.0, 1.0)?,
             defaults.typical_p,
             off.typical_p,
         ),
         repetition_penalty: or(
-            check::number_above("repetition_penalty", fields.repetition_penalty, 0.0, MOST_REPETITION_PENALTY)?,
+            check::number_above(
+                "repetition_penalty",
+                fields.repetition_penalty,
+                0.0,
+                MOST_REPETITION_PENALTY,
+            )?,
             defaults.repetition_penalty,
             off.repetition_penalty,
         ),
@@ -156,13 +177,18 @@ fn sampling(
 
 /// The model's defaults without those that no request could ask for either.
 fn usable(defaults: &GenerationDefaults) -> GenerationDefaults {
-    let within = |given: Option<f32>, least: f32, most: f32| given.filter(|value| (least..=most).contains(value));
+    let within =
+        |given: Option<f32>, least: f32, most: f32| given.filter(|value| (least..=most).contains(value));
     GenerationDefaults {
         temperature: within(defaults.temperature, 0.0, MOST_TEMPERATURE as f32),
         top_p: within(defaults.top_p, f32::MIN_POSITIVE, 1.0),
         min_p: within(defaults.min_p, 0.0, 1.0),
         typical_p: within(defaults.typical_p, f32::MIN_POSITIVE, 1.0),
-        repetition_penalty: within(defaults.repetition_penalty, f32::MIN_POSITIVE, MOST_REPETITION_PENALTY as f32),
+        repetition_penalty: within(
+            defaults.repetition_penalty,
+            f32::MIN_POSITIVE,
+            MOST_REPETITION_PENALTY as f32,
+        ),
         ..defaults.clone()
     }
 }
@@ -183,10 +209,17 @@ pub fn max_tokens(
             "`max_completion_tokens` and `max_tokens` mean the same; send one. Given: {} and {}",
             newer.0, older.0
         );
-        return Err(ApiError::invalid("max_completion_tokens", Rule::Conflict, message));
+        return Err(ApiError::invalid(
+            "max_completion_tokens",
+            Rule::Conflict,
+            message,
+        ));
     }
-    let (param, given) =
-        if newer.is_some() { ("max_completion_tokens", newer) } else { ("max_tokens", older) };
+    let (param, given) = if newer.is_some() {
+        ("max_completion_tokens", newer)
+    } else {
+        ("max_tokens", older)
+    };
     check::integer(param, given, 1, limits.max_total_tokens)
 }
 
@@ -202,7 +235,10 @@ pub fn cache_salt(given: Option<&str>, ids: &Ids) -> Result<u64, ApiError> {
             Err(ApiError::invalid("cache_salt", Rule::Value, message))
         }
         Some(salt) if salt.len() > MAX_SALT_BYTES => {
-            let message = format!("`cache_salt` must have at most {MAX_SALT_BYTES} bytes. Given: {}", salt.len());
+            let message = format!(
+                "`cache_salt` must have at most {MAX_SALT_BYTES} bytes. Given: {}",
+                salt.len()
+            );
             Err(ApiError::invalid("cache_salt", Rule::Range, message))
         }
         Some(salt) => Ok(ids.salt(salt)),
@@ -230,8 +266,11 @@ fn seed(given: Option<Integer>) -> Result<Option<u64>, ApiError> {
             (Ok(unsigned), _) => Ok(Some(unsigned)),
             (_, Ok(signed)) => Ok(Some(signed as u64)),
             _ => {
-                let message =
-                    format!("`seed` must be >= {} and <= {}. Given: {value}", i64::MIN, u64::MAX);
+                let message = format!(
+                    "`seed` must be >= {} and <= {}. Given: {value}",
+                    i64::MIN,
+                    u64::MAX
+                );
                 Err(ApiError::invalid("seed", Rule::Range, message))
             }
         },
