@@ -52,16 +52,24 @@ def choose_tile(rows: int, num_kv_heads: int, multiprocessors: int) -> DecodeTil
         splits = max(2, multiprocessors // programs)
         return DecodeTile(keys=64, splits=splits, min_tiles=2, stages=3, warps=4, preload=False)
     if programs <= 4 * multiprocessors:
-        return DecodeTile(keys=64, splits=4, min_tiles=64, stages=3, warps=2, preload=False)
-    return DecodeTile(keys=32, splits=2, min_tiles=256, stages=4, warps=2, preload=False)
+        return DecodeTile(keys=32, splits=4, min_tiles=64, stages=4, warps=2, preload=False)
+    return DecodeTile(keys=32, splits=1, min_tiles=1, stages=4, warps=2, preload=False)
+
+
+def most_parts(max_rows: int, num_kv_heads: int, multiprocessors: int) -> int:
+    """The largest rows * splits that `choose_tile` asks for up to `max_rows` rows."""
+    return max(
+        rows * choose_tile(rows, num_kv_heads, multiprocessors).splits
+        for rows in range(1, max_rows + 1)
+    )
 
 
 @dataclass(frozen=True, slots=True)
 class DecodeScratch:
     """Partial results of split rows. One instance serves all layers.
 
-    accumulators: f32[rows * kv_heads * splits, group rows, dim]
-    softmax:      f32[rows * kv_heads * splits, 2, group rows]: running maximum, running sum
+    accumulators: f32[rows * kv_heads * splits, group, padded dim]
+    softmax:      f32[rows * kv_heads * splits, 2, group]: running maximum, running sum
     finished:     i32[rows * kv_heads]: parts done; zero between launches
     """
 
@@ -74,8 +82,8 @@ class DecodeScratch:
         parts: int, rows: int, geometry: HeadGeometry, device: torch.device
     ) -> DecodeScratch:
         """Room for `parts` = the largest rows * splits of any launch, and for `rows` rows."""
-        group = _group_rows(geometry)
         kv_heads = geometry.num_kv_heads
+        group = geometry.num_heads // kv_heads
         dim = triton.next_power_of_2(geometry.head_dim)
         return DecodeScratch(
             torch.empty((parts * kv_heads, group, dim), dtype=torch.float32, device=device),
@@ -230,13 +238,14 @@ def _decode_attention_kernel(
     if parts == 1:
         tl.store(target, (acc / total[:, None]).to(out.dtype.element_ty), mask=in_group)
         return
-    PART: tl.constexpr = GROUP_BLOCK * DIM_BLOCK
+    PART: tl.constexpr = GROUP * DIM_BLOCK
     offset = group[:, None] * DIM_BLOCK + d[None, :]
+    real = group < GROUP
     first_part = (row.to(tl.int64) * KV_HEADS + kv_head) * splits
     part = first_part + split
-    tl.store(accumulators + part * PART + offset, acc)
-    tl.store(softmax + part * 2 * GROUP_BLOCK + group, peak)
-    tl.store(softmax + part * 2 * GROUP_BLOCK + GROUP_BLOCK + group, total)
+    tl.store(accumulators + part * PART + offset, acc, mask=in_group)
+    tl.store(softmax + part * 2 * GROUP + group, peak, mask=real)
+    tl.store(softmax + part * 2 * GROUP + GROUP + group, total, mask=real)
     tl.debug_barrier()
     counter = finished + row * KV_HEADS + kv_head
     if tl.atomic_add(counter, 1, sem="acq_rel") == parts - 1:
@@ -246,10 +255,12 @@ def _decode_attention_kernel(
         acc = tl.zeros((GROUP_BLOCK, DIM_BLOCK), tl.float32)
         for index in range(parts):
             at = first_part + index
-            head = softmax + at * 2 * GROUP_BLOCK + group
-            peak_i = tl.load(head, cache_modifier=".cg")
-            total_i = tl.load(head + GROUP_BLOCK, cache_modifier=".cg")
-            acc_i = tl.load(accumulators + at * PART + offset, cache_modifier=".cg")
+            head = softmax + at * 2 * GROUP + group
+            peak_i = tl.load(head, mask=real, other=0.0, cache_modifier=".cg")
+            total_i = tl.load(head + GROUP, mask=real, other=1.0, cache_modifier=".cg")
+            acc_i = tl.load(
+                accumulators + at * PART + offset, mask=in_group, other=0.0, cache_modifier=".cg"
+            )
             new_peak = tl.maximum(tl.maximum(peak, peak_i), -1.0e30)
             keep = tl.exp2(peak - new_peak)
             add = tl.exp2(peak_i - new_peak)

@@ -1,8 +1,7 @@
-"""Token embedding, with the last sampled token of a slot as a possible input.
+"""Token ids to rows, and where the ids of a step come from.
 
-A step's token ids come from the host for prompt tokens; a decode row's token was sampled on the
-device and never left it. `tokens[t] >= 0` is an id; a negative value `-1 - slot` names the slot whose
-last token is meant.
+The host knows the ids of prompt tokens; a decode row's token was sampled on the device and never
+left it. `resolve_tokens` puts the two together.
 """
 
 from __future__ import annotations
@@ -17,7 +16,6 @@ from shardline.kernels.chaining import Chain, launch_options, wait_for_previous
 @triton.jit
 def _embed_kernel(
     tokens,  # i32[rows]
-    last_tokens,  # i32[slots]
     table,  # [vocabulary, HIDDEN]
     residual,  # [rows, HIDDEN]
     gamma,  # [HIDDEN]
@@ -35,8 +33,6 @@ def _embed_kernel(
     inside = column < HIDDEN
     wait_for_previous(CHAIN)
     token = tl.load(tokens + row)
-    if token < 0:
-        token = tl.load(last_tokens - 1 - token)
     # An id outside the table would read foreign memory; such a row is refused before it gets here,
     # and a padded row's stale token must be harmless.
     token = tl.minimum(tl.maximum(token, 0), vocabulary - 1)
@@ -55,7 +51,6 @@ def _embed_kernel(
 
 def embed(
     tokens: torch.Tensor,
-    last_tokens: torch.Tensor,
     table: torch.Tensor,
     residual: torch.Tensor,
     *,
@@ -66,8 +61,7 @@ def embed(
 ) -> None:
     """residual[t] = table[token t].
 
-    tokens:       i32[rows]; an id, or -1 - slot for the slot's last token
-    last_tokens:  i32[slots]
+    tokens:       i32[rows]
     table:        [vocabulary, hidden]
     residual:     [rows, hidden], written
     gamma, scaled, square_sums: all or none. With them the kernel also prepares the first layer's
@@ -78,7 +72,6 @@ def embed(
     parts = 0 if square_sums is None else square_sums.shape[1]
     _embed_kernel[(rows,)](
         tokens,
-        last_tokens,
         table,
         residual,
         table if gamma is None else gamma,
@@ -92,4 +85,40 @@ def embed(
         CHAIN=int(chain),
         num_warps=8 if hidden >= 2048 else 4,
         **launch_options(chain),
+    )
+
+
+@triton.jit(do_not_specialize=["count"])
+def _resolve_tokens_kernel(
+    given,  # i32[count]
+    token_rows,  # i32[count]
+    slots,  # i32[rows]
+    last_tokens,  # i32[slots]
+    out,  # i32[count]
+    count,
+    BLOCK: tl.constexpr,
+):
+    place = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    inside = place < count
+    token = tl.load(given + place, mask=inside, other=0)
+    sampled = inside & (token < 0)
+    slot = tl.load(slots + tl.load(token_rows + place, mask=sampled, other=0), mask=sampled, other=0)
+    token = tl.where(sampled, tl.load(last_tokens + slot, mask=sampled, other=0), token)
+    tl.store(out + place, token, mask=inside)
+
+
+def resolve_tokens(
+    given: torch.Tensor,
+    token_rows: torch.Tensor,
+    slots: torch.Tensor,
+    last_tokens: torch.Tensor,
+    out: torch.Tensor,
+) -> None:
+    """out[t] = given[t], or where that is negative the last token of the token's sequence.
+
+    given, token_rows, out: i32[tokens]; slots: i32[rows]; last_tokens: i32[slots]
+    """
+    count = given.shape[0]
+    _resolve_tokens_kernel[(triton.cdiv(count, 256),)](
+        given, token_rows, slots, last_tokens, out, count, BLOCK=256, num_warps=4
     )

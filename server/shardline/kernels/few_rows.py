@@ -25,6 +25,9 @@ from triton.tools.tensor_descriptor import TensorDescriptor
 from shardline.kernels.chaining import Chain, launch_options, release_next, wait_for_previous
 from shardline.kernels.one_row import Epilogue
 
+_PARTIAL_ELEMENTS = 1 << 22
+_SPLIT_PROGRAMS = 4096
+
 
 @dataclass(frozen=True, slots=True)
 class FewRowsTile:
@@ -50,12 +53,20 @@ class FewRowsScratch:
     finished: torch.Tensor
 
     @staticmethod
-    def allocate(max_width: int, device: torch.device) -> FewRowsScratch:
-        """Room for products of `max_width` columns, 128 rows, 4 splits, two halves for SwiGLU."""
+    def allocate(device: torch.device) -> FewRowsScratch:
+        """Room for every product that `fits`."""
         return FewRowsScratch(
-            torch.empty(max_width * 128 * 4 * 2, dtype=torch.float32, device=device),
-            torch.zeros(triton.cdiv(max_width, 16), dtype=torch.int32, device=device),
+            torch.empty(_PARTIAL_ELEMENTS, dtype=torch.float32, device=device),
+            torch.zeros(_SPLIT_PROGRAMS, dtype=torch.int32, device=device),
         )
+
+
+def fits(columns: int, rows: int, epilogue: Epilogue, tile: FewRowsTile) -> bool:
+    """Whether the scratch memory has room for a product's parts."""
+    programs = output_programs(columns, tile)
+    halves = 2 if epilogue is Epilogue.SWIGLU else 1
+    elements = programs * tile.columns * padded_rows(rows) * tile.splits * halves
+    return tile.splits == 1 or (elements <= _PARTIAL_ELEMENTS and programs <= _SPLIT_PROGRAMS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,8 +219,9 @@ def _few_rows_kernel(
     release_next(CHAIN)
     if SPLITS > 1:
         SIZE: tl.constexpr = COLUMNS * ROWS
+        HALVES: tl.constexpr = 2 if EPILOGUE == 2 else 1
         offset = tl.arange(0, COLUMNS)[:, None] * ROWS + tl.arange(0, ROWS)[None, :]
-        mine = partial + (program * SPLITS + split) * SIZE * 2
+        mine = partial + (program * SPLITS + split) * SIZE * HALVES
         tl.store(mine + offset, acc)
         if EPILOGUE == 2:
             tl.store(mine + SIZE + offset, acc_up)
@@ -220,7 +232,7 @@ def _few_rows_kernel(
         acc = tl.zeros((COLUMNS, ROWS), tl.float32)
         acc_up = acc
         for index in tl.static_range(SPLITS):
-            part = partial + (program * SPLITS + index) * SIZE * 2
+            part = partial + (program * SPLITS + index) * SIZE * HALVES
             acc += tl.load(part + offset, cache_modifier=".cg")
             if EPILOGUE == 2:
                 acc_up += tl.load(part + SIZE + offset, cache_modifier=".cg")
@@ -283,6 +295,8 @@ def few_rows_product(
     rows, inner = x.shape
     width = out.shape[1]
     rows_block = padded_rows(rows)
+    if not fits(width, rows, epilogue, tile):
+        raise ValueError(f"{rows} x {width} in {tile.splits} parts is more than the scratch memory holds")
     parts = 0 if square_sums is None else square_sums.shape[1]
     # A block of a descriptor that starts in the gate half must not reach into the up half.
     bulk = bulk_loads and width % tile.columns == 0 and inner % tile.depth == 0

@@ -20,7 +20,7 @@ from shardline.kernels.target import KernelTarget
 from tests.kernels import oracles
 
 EPS = 1e-5
-SHAPES = [(256, 128), (96, 576), (1536, 64), (200, 96)]
+SHAPES = [(256, 128), (96, 576), (200, 96)]
 
 
 def make(shape, generator, device, dtype, scale=1.0):
@@ -60,7 +60,7 @@ def test_few_rows(rows, out_width, inner, epilogue, tile, device, dtype, generat
     weight = make((halves * out_width, inner), generator, device, dtype, inner**-0.5)
     bias = make((halves * out_width,), generator, device, dtype)
     out = make((rows, out_width), generator, device, dtype)
-    scratch = FewRowsScratch.allocate(out_width, device)
+    scratch = FewRowsScratch.allocate(device)
     # The parts of the square sums need not be what the product's own launch would leave.
     sums = torch.rand(rows, 5, generator=generator, device=device) * inner
     factor = torch.rsqrt(sums.sum(1, keepdim=True) / inner + EPS)
@@ -101,7 +101,7 @@ def test_a_product_prepares_the_next_norm(rows, splits, device, dtype, generator
     residual = make((rows, hidden), generator, device, dtype)
     expected_stream = residual.float() + x.float() @ first.float().T
     expected = oracles.rms_norm(expected_stream, gamma, EPS) @ second.float().T
-    scratch = FewRowsScratch.allocate(hidden, device)
+    scratch = FewRowsScratch.allocate(device)
     prepared = PreparedNorm(
         torch.full_like(residual, float("nan")),
         torch.full((rows, output_programs(hidden, tile)), float("nan"), device=device),

@@ -7,7 +7,7 @@ import torch
 
 pytest.importorskip("triton")
 
-from shardline.kernels.embedding import embed
+from shardline.kernels.embedding import embed, resolve_tokens
 from shardline.kernels.rms_norm import rms_norm
 from shardline.kernels.swiglu import swiglu
 from tests.kernels import oracles
@@ -58,15 +58,24 @@ def test_swiglu_equals_the_oracle(rows, width, device, dtype, generator):
     assert oracles.relative_error(out, oracles.swiglu(gate_up)) < oracles.tolerance(dtype)
 
 
-def test_embedding_takes_given_and_last_tokens(device, dtype, generator):
+def test_tokens_are_given_or_the_last_of_their_sequence(device):
+    i32 = {"dtype": torch.int32, "device": device}
+    given = torch.tensor([7, -1, 0, -1, 9] * 100, **i32)
+    rows = torch.tensor([0, 1, 2, 0, 2] * 100, **i32)
+    slots, last = torch.tensor([3, 0, 2], **i32), torch.tensor([40, 41, 42, 43], **i32)
+    out = torch.full_like(given, -5)
+    resolve_tokens(given, rows, slots, last, out)
+    assert out.tolist() == [7, 40, 0, 43, 9] * 100
+
+
+def test_embedding_prepares_the_first_norm(device, dtype, generator):
     table = torch.randn(50, 96, generator=generator, device=device).to(dtype)
     gamma = torch.randn(96, generator=generator, device=device).to(dtype)
-    last = torch.tensor([11, 12, 49], dtype=torch.int32, device=device)
-    tokens = torch.tensor([7, -1 - 2, -1 - 0, 0], dtype=torch.int32, device=device)
+    tokens = torch.tensor([7, 49, 11, 0], dtype=torch.int32, device=device)
     residual = torch.full((4, 96), float("nan"), dtype=dtype, device=device)
     scaled = torch.full_like(residual, float("nan"))
     sums = torch.full((4, 6), float("nan"), device=device)
-    embed(tokens, last, table, residual, gamma=gamma, scaled=scaled, square_sums=sums)
+    embed(tokens, table, residual, gamma=gamma, scaled=scaled, square_sums=sums)
     expected = table[torch.tensor([7, 49, 11, 0], device=device)]
     assert torch.equal(residual, expected)
     assert oracles.relative_error(scaled, expected.float() * gamma.float()) < oracles.tolerance(dtype)
@@ -77,5 +86,5 @@ def test_embedding_of_a_stale_padding_token_stays_inside_the_table(device, dtype
     table = torch.randn(5, 32, generator=generator, device=device).to(dtype)
     tokens = torch.tensor([2**31 - 1], dtype=torch.int32, device=device)
     residual = torch.full((1, 32), float("nan"), dtype=dtype, device=device)
-    embed(tokens, tokens, table, residual)
+    embed(tokens, table, residual)
     assert torch.equal(residual[0], table[4])

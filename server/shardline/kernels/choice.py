@@ -1,0 +1,140 @@
+"""How each product is computed: by which kernel, in which tiles.
+
+The rules here are what measurements on one card gave; `tuning` replaces single entries by what is
+fastest on the card at hand.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+import triton
+
+from shardline.kernels.chaining import Chain
+from shardline.kernels.few_rows import FewRowsTile, padded_rows
+from shardline.kernels.one_row import Epilogue, OneRowTile
+from shardline.kernels.target import KernelTarget
+
+_MOST_FEW_ROWS = 64
+_SPLIT_COLUMNS = 16384
+
+
+class Way(Enum):
+    """The kinds of kernels that a product can take."""
+
+    ONE_ROW = "one_row"
+    FEW_ROWS = "few_rows"
+    LIBRARY = "library"
+
+
+@dataclass(frozen=True, slots=True)
+class Product:
+    """A product's shape: output columns (of one half for SwiGLU), inner dimension, epilogue."""
+
+    columns: int
+    inner: int
+    epilogue: Epilogue
+
+    @property
+    def key(self) -> str:
+        """A name for files."""
+        return f"{self.columns}x{self.inner}-{self.epilogue.name.lower()}"
+
+
+def chain_for(rows: int, most_few_rows: int, target: KernelTarget) -> Chain:
+    """When kernels of a step with `rows` rows release their successors.
+
+    Measured: early pays for one row, late for few; nothing pays beside library kernels.
+    """
+    if not target.chained_launch or rows > most_few_rows:
+        return Chain.OFF
+    return Chain.EARLY if rows == 1 else Chain.LATE
+
+
+class Choices:
+    """The choice of every product; asked at each call, changed only by tuning."""
+
+    def __init__(self, target: KernelTarget) -> None:
+        self._target = target
+        self._one_row: dict[Product, OneRowTile] = {}
+        self._few_rows: dict[tuple[Product, int], FewRowsTile] = {}
+        self._ways: dict[tuple[Product, int], Way] = {}
+        self.most_few_rows = _MOST_FEW_ROWS
+
+    def way(self, product: Product, rows: int) -> Way:
+        """Which kernel computes the product."""
+        if rows > self.most_few_rows:
+            return Way.LIBRARY
+        if rows == 1:
+            return Way.ONE_ROW
+        return self._ways.get((product, padded_rows(rows)), Way.FEW_ROWS)
+
+    def one_row_tile(self, product: Product) -> OneRowTile:
+        """The tile of a one-row product."""
+        tile = self._one_row.get(product)
+        if tile is None:
+            tile = self._one_row[product] = default_one_row_tile(product)
+        return tile
+
+    def few_rows_tile(self, product: Product, rows: int) -> FewRowsTile:
+        """The tile of a few-row product."""
+        key = (product, padded_rows(rows))
+        tile = self._few_rows.get(key)
+        if tile is None:
+            tile = self._few_rows[key] = default_few_rows_tile(product, key[1], self._target)
+        return tile
+
+    def set_one_row(self, product: Product, tile: OneRowTile) -> None:
+        """What tuning found."""
+        self._one_row[product] = tile
+
+    def set_few_rows(self, product: Product, rows_block: int, way: Way, tile: FewRowsTile) -> None:
+        """What tuning found for up to `rows_block` rows."""
+        self._ways[(product, rows_block)] = way
+        self._few_rows[(product, rows_block)] = tile
+
+
+def default_one_row_tile(product: Product) -> OneRowTile:
+    """Enough programs to fill a card a few times over, 16-byte loads, 32 to 64 weights a thread."""
+    depth = _largest_depth(product.inner, 1024)
+    if product.epilogue is Epilogue.SWIGLU:
+        return OneRowTile(4, depth, 4 if product.inner >= 4096 else 2)
+    if product.columns >= 32768:
+        return OneRowTile(4, _largest_depth(product.inner, 2048), 4)
+    if product.epilogue is Epilogue.RESIDUAL:
+        if product.inner >= 2 * product.columns:
+            return OneRowTile(2, _largest_depth(product.inner, 2048), 1)
+        return OneRowTile(8 if product.columns >= 4096 else 4, depth, 2)
+    return OneRowTile(2, depth, 2 if product.inner >= 4096 else 1)
+
+
+def default_few_rows_tile(product: Product, rows_block: int, target: KernelTarget) -> FewRowsTile:
+    """64 columns a program; the inner dimension split until the programs fill the card."""
+    small = product.columns * product.inner < 1 << 22
+    columns = 16 if small else 128 if product.columns >= 32768 and rows_block != 32 else 64
+    depth = _largest_depth(product.inner, 128 if rows_block > 32 or small else 256)
+    programs = triton.cdiv(product.columns, columns)
+    splits = 1
+    if product.columns <= _SPLIT_COLUMNS:
+        while splits < 4 and programs * splits * 2 <= target.multiprocessors * 2.2 and (
+            product.inner // depth >= 8 * splits
+        ):
+            splits *= 2
+    if splits > 2 and product.inner < 8192:
+        splits = 2
+    if product.epilogue is Epilogue.SWIGLU or product.columns >= 32768:
+        return FewRowsTile(columns, min(depth, 128), 1, 2, 8 if columns == 128 else 4)
+    if target.capability < (9, 0):
+        return FewRowsTile(columns, min(depth, 64), splits, 3, 4)
+    return FewRowsTile(columns, depth, splits, 3 if depth == 256 and splits > 1 else 4, 4)
+
+
+def _largest_depth(inner: int, limit: int) -> int:
+    """The largest power of two up to `limit` that divides `inner`, or one that covers it."""
+    depth = limit
+    while depth > 16 and inner % depth:
+        depth //= 2
+    if depth >= 64:
+        return depth
+    return min(limit, triton.next_power_of_2(inner))

@@ -1,0 +1,249 @@
+"""The dense products on a GPU: our few-row kernels where they win, the vendor's library above.
+
+Three ways to run a product, chosen for each by its shape and number of rows (see `choice`):
+
+- `one_row`: a matrix-vector kernel that normalises its input itself;
+- `few_rows`: a kernel whose norm travels as sums of squares beside the residual stream;
+- `library`: cuBLAS, with norm, residual and activation as kernels of their own.
+
+Each leaves a note for the next norm that the others can do without, so they mix freely.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from shardline.kernels.chaining import Chain
+from shardline.kernels.choice import Choices, Product, Way, chain_for
+from shardline.kernels.embedding import embed
+from shardline.kernels.few_rows import (
+    FewRowsScratch,
+    FewRowsTile,
+    PreparedNorm,
+    few_rows_product,
+    output_programs,
+)
+from shardline.kernels.one_row import Epilogue, OneRowTile, one_row_product
+from shardline.kernels.rms_norm import rms_norm
+from shardline.kernels.swiglu import swiglu
+from shardline.kernels.target import KernelTarget
+from shardline.ops.base import Hidden, LinearWeight, Norm, Ops, OpsFacts
+
+
+@dataclass(frozen=True, slots=True)
+class Normed:
+    """The stream after its next norm: [rows, hidden]."""
+
+    values: Tensor
+
+
+class TritonOps(Ops):
+    """See the module's text. All calls are asynchronous and can be captured."""
+
+    name: ClassVar[str] = "triton"
+
+    def __init__(self, facts: OpsFacts) -> None:
+        super().__init__(facts)
+        self.target = KernelTarget.of(facts.device)
+        self.choices = Choices(self.target)
+        self._scratch = FewRowsScratch.allocate(facts.device)
+
+    def embed(
+        self, token_ids: Tensor, table: Tensor, first_token: int, next_norm: Norm | None = None
+    ) -> Hidden:
+        rows, (tokens, hidden) = token_ids.shape[0], table.shape
+        if first_token or tokens != self.facts.vocab_size:
+            return self._embed_part(token_ids, table, first_token)
+        values = table.new_empty((rows, hidden))
+        chain = self._chain(rows)
+        if next_norm is None or rows == 1 or rows > self.choices.most_few_rows:
+            embed(token_ids, table, values, chain=chain)
+            return Hidden(values)
+        prepared = PreparedNorm(torch.empty_like(values), self._sums(rows, 1))
+        embed(
+            token_ids,
+            table,
+            values,
+            gamma=next_norm.weight,
+            scaled=prepared.scaled,
+            square_sums=prepared.square_sums,
+            chain=chain,
+        )
+        return Hidden(values, prepared)
+
+    def _embed_part(self, token_ids: Tensor, table: Tensor, first_token: int) -> Hidden:
+        """The tokens that this rank has; zeros for the others."""
+        local = token_ids - first_token
+        here = (local >= 0) & (local < table.shape[0])
+        rows = torch.nn.functional.embedding(local.clamp(0, table.shape[0] - 1), table)
+        return Hidden(rows.mul_(here.unsqueeze(-1)))
+
+    def norm_linear(self, x: Hidden, norm: Norm, weight: LinearWeight) -> Tensor:
+        return self._normed_product(x, norm, weight, Epilogue.STORE)
+
+    def norm_linear_swiglu(self, x: Hidden, norm: Norm, weight: LinearWeight) -> Tensor:
+        return self._normed_product(x, norm, weight, Epilogue.SWIGLU)
+
+    def linear_residual(
+        self,
+        h: Tensor,
+        weight: LinearWeight,
+        residual: Hidden | None,
+        next_norm: Norm | None = None,
+    ) -> Hidden:
+        if residual is None:
+            return Hidden(self._plain(h, weight))
+        values = residual.values
+        product = Product(weight.weight.shape[0], weight.weight.shape[1], Epilogue.RESIDUAL)
+        way = self.choices.way(product, h.shape[0])
+        if way is Way.ONE_ROW:
+            self._one_row(h, weight, values, product, None)
+            return Hidden(values)
+        if way is Way.FEW_ROWS:
+            return self._few_rows_residual(h, weight, values, product, next_norm)
+        delta = self._library(h, weight)
+        if next_norm is None:
+            return Hidden(values.add_(delta))
+        rms_norm(values, next_norm.weight, next_norm.epsilon, delta, delta=delta)
+        return Hidden(values, Normed(delta))
+
+    def logits(self, x: Hidden, rows: Tensor | None, norm: Norm, weight: LinearWeight) -> Tensor:
+        if rows is None:
+            return self._normed_product(x, norm, weight, Epilogue.STORE)
+        if isinstance(x.note, Normed):
+            picked = x.note.values.index_select(0, rows)
+        else:
+            picked = x.values.new_empty((rows.shape[0], x.values.shape[1]))
+            rms_norm(x.values, norm.weight, norm.epsilon, picked, source_rows=rows.int())
+        product = Product(weight.weight.shape[0], weight.weight.shape[1], Epilogue.STORE)
+        return self._product_of_normed(picked, weight, product)
+
+    def _normed_product(
+        self, x: Hidden, norm: Norm, weight: LinearWeight, epilogue: Epilogue
+    ) -> Tensor:
+        """epilogue(rmsnorm(x) @ weight^T + bias)."""
+        rows = x.values.shape[0]
+        halves = 2 if epilogue is Epilogue.SWIGLU else 1
+        product = Product(weight.weight.shape[0] // halves, weight.weight.shape[1], epilogue)
+        way = self.choices.way(product, rows)
+        if way is Way.ONE_ROW:
+            out = x.values.new_empty((1, product.columns))
+            self._one_row(x.values, weight, out, product, norm)
+            return out
+        if way is Way.FEW_ROWS and isinstance(x.note, PreparedNorm):
+            out = x.values.new_empty((rows, product.columns))
+            self._few_rows(x.note.scaled, weight, out, product, x.note.square_sums, norm.epsilon)
+            return out
+        if isinstance(x.note, Normed):
+            return self._product_of_normed(x.note.values, weight, product)
+        normed = torch.empty_like(x.values)
+        rms_norm(x.values, norm.weight, norm.epsilon, normed, chain=self._chain(rows))
+        return self._product_of_normed(normed, weight, product)
+
+    def _product_of_normed(self, normed: Tensor, weight: LinearWeight, product: Product) -> Tensor:
+        """The product of rows that are normalised already."""
+        rows = normed.shape[0]
+        way = self.choices.way(product, rows)
+        if way is not Way.LIBRARY:
+            out = normed.new_empty((rows, product.columns))
+            if way is Way.ONE_ROW:
+                self._one_row(normed, weight, out, product, None)
+            else:
+                self._few_rows(normed, weight, out, product, None, 0.0)
+            return out
+        wide = self._library(normed, weight)
+        if product.epilogue is not Epilogue.SWIGLU:
+            return wide
+        out = normed.new_empty((rows, product.columns))
+        swiglu(wide, out)
+        return out
+
+    def _plain(self, h: Tensor, weight: LinearWeight) -> Tensor:
+        """h @ weight^T + bias."""
+        product = Product(weight.weight.shape[0], weight.weight.shape[1], Epilogue.STORE)
+        return self._product_of_normed(h, weight, product)
+
+    def _library(self, x: Tensor, weight: LinearWeight) -> Tensor:
+        return torch.nn.functional.linear(x, weight.weight, weight.bias)
+
+    def _one_row(
+        self, x: Tensor, weight: LinearWeight, out: Tensor, product: Product, norm: Norm | None
+    ) -> None:
+        tile = self.choices.one_row_tile(product)
+        assert isinstance(tile, OneRowTile)
+        one_row_product(
+            x,
+            weight.weight,
+            out,
+            tile,
+            epilogue=product.epilogue,
+            bias=weight.bias,
+            gamma=None if norm is None else norm.weight,
+            eps=0.0 if norm is None else norm.epsilon,
+            chain=self._chain(1),
+        )
+
+    def _few_rows(
+        self,
+        x: Tensor,
+        weight: LinearWeight,
+        out: Tensor,
+        product: Product,
+        square_sums: Tensor | None,
+        eps: float,
+    ) -> None:
+        few_rows_product(
+            x,
+            weight.weight,
+            out,
+            self._few_rows_tile(product, x.shape[0]),
+            self._scratch,
+            epilogue=product.epilogue,
+            bias=weight.bias,
+            square_sums=square_sums,
+            eps=eps,
+            bulk_loads=self.target.bulk_loads,
+            chain=self._chain(x.shape[0]),
+        )
+
+    def _few_rows_residual(
+        self,
+        h: Tensor,
+        weight: LinearWeight,
+        values: Tensor,
+        product: Product,
+        next_norm: Norm | None,
+    ) -> Hidden:
+        rows = h.shape[0]
+        tile = self._few_rows_tile(product, rows)
+        prepared = None
+        if next_norm is not None:
+            sums = self._sums(rows, output_programs(product.columns, tile))
+            prepared = PreparedNorm(torch.empty_like(values), sums)
+        few_rows_product(
+            h,
+            weight.weight,
+            values,
+            tile,
+            self._scratch,
+            epilogue=Epilogue.RESIDUAL,
+            bias=weight.bias,
+            next_gamma=None if next_norm is None else next_norm.weight,
+            prepared=prepared,
+            bulk_loads=self.target.bulk_loads,
+            chain=self._chain(rows),
+        )
+        return Hidden(values, prepared)
+
+    def _few_rows_tile(self, product: Product, rows: int) -> FewRowsTile:
+        return self.choices.few_rows_tile(product, rows)
+
+    def _sums(self, rows: int, parts: int) -> Tensor:
+        return torch.empty((rows, parts), dtype=torch.float32, device=self.facts.device)
+
+    def _chain(self, rows: int) -> Chain:
+        return chain_for(rows, self.choices.most_few_rows, self.target)
