@@ -253,11 +253,11 @@ impl Actor {
             tokio::select! {
                 biased;
                 outcome = group.next() => {
-                    *outcomes += 1;
                     let outcome = outcome?;
                     if let Some(core) = &mut self.core {
                         core.apply(outcome)?;
                     }
+                    *outcomes += 1;
                 }
                 command = self.commands.recv() => self.take(command).map_err(Stop::End)?,
                 () = cancellations.requested() => {}
@@ -273,8 +273,9 @@ impl Actor {
         while let Some(step) = core.next_step() {
             group.send(step)?;
         }
-        core.deliver();
+        // Whoever has seen an event finds it counted.
         self.board.publish_stats(core.stats());
+        core.deliver();
         Ok(())
     }
 

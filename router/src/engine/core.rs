@@ -243,8 +243,12 @@ impl Core {
     /// Takes a step's outcome. Its events wait for `deliver`, so that the next step is sent first.
     pub(super) fn apply(&mut self, outcome: StepOutcome) -> Result<(), ProtocolError> {
         let now = self.now();
+        let before = self.events.len();
         self.scheduler
             .apply(&to_scheduler(&outcome), now, &mut self.events)?;
+        let new = self.events.iter().skip(before);
+        self.stats.generated_tokens +=
+            new.filter(|event| matches!(event, Event::Token { .. })).count() as u64;
         if let Some(sent) = self.sent.pop_front() {
             self.stats.step_us += sent.at.elapsed().as_micros() as u64;
         }
@@ -286,7 +290,6 @@ impl Core {
                 row,
                 position_in_row,
             } => {
-                self.stats.generated_tokens += 1;
                 let Some(living) = self.living.get_mut(&request) else {
                     return;
                 };
