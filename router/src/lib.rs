@@ -3,5 +3,9 @@
 pub mod config;
 pub mod control;
 pub mod engine;
+pub mod histogram;
+pub mod http;
+pub mod process;
+pub mod session;
 pub mod shard;
 pub mod telemetry;
