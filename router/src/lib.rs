@@ -1,7 +1,10 @@
 //! The router: HTTP in front, the engine behind it.
 
+pub mod config;
+pub mod control;
 pub mod engine;
 pub mod histogram;
 pub mod http;
 pub mod session;
 pub mod shard;
+pub mod telemetry;

@@ -175,3 +175,53 @@ class PromptLogprobs:
         top_token_ids: bytes = b"",  # i32[sum of top_counts]
         top_logprobs: bytes = b"",  # f32[sum of top_counts]
     ) -> PromptLogprobs: ...
+
+class PackedWeight:
+    """A copy of a float32 weight in the order in which products read it.
+
+    `address`: of f32[rows, inputs], dense, which is read during the call only. `gated`: the first half
+    of the rows is gate, the second up. ValueError: a shape that cannot be.
+    """
+
+    def __new__(cls, address: int, *, rows: int, inputs: int, gated: bool) -> PackedWeight: ...
+    @property
+    def inputs(self) -> int: ...
+    @property
+    def outputs(self) -> int:
+        """Outputs of a row of x: the weight's rows, or half of them when it is gated."""
+
+    @property
+    def gated(self) -> bool: ...
+    @property
+    def bytes(self) -> int: ...
+
+class Products:
+    """Computes products on `threads` threads, the caller's included.
+
+    A row's result is the same bit for bit whatever other rows come with it.
+    """
+
+    def __new__(cls, threads: int) -> Products: ...
+    @property
+    def instructions(self) -> str:
+        """"avx512", "avx2" or "portable"."""
+
+    def linear(
+        self,
+        weight: PackedWeight,
+        x: int,
+        rows: int,
+        out: int,
+        *,
+        bias: int = 0,
+        norm: int = 0,
+        epsilon: float = 0.0,
+        add: bool = False,
+    ) -> None:
+        """`out = rmsnorm(x) @ weight.T + bias`, or `silu(gate) * up` of a gated weight, without the GIL.
+
+        `x`, `out`, `bias`, `norm`: addresses of dense float32 numbers, [rows, inputs], [rows, outputs],
+        one for each row of the weight, and [inputs]; 0 leaves bias or norm out. `add`: onto what `out`
+        holds. Nothing but null and misaligned addresses can be checked here: the caller answers for the
+        rest, and `out` overlaps nothing else.
+        """

@@ -25,6 +25,7 @@ from shardline.ops.base import OpsFacts
 from shardline.ops.registry import has_module, make_ops
 from shardline.runner.batch import Batch, BatchLimits
 from shardline.runner.forward import EagerForward
+from shardline.runner.inputs import InputBuffers
 from shardline.runner.runner import Parts, Runner
 from shardline.sampling.state import SamplingState
 from shardline.version import package_version
@@ -131,10 +132,12 @@ def choose(config: ShardConfig, model: ModelConfig, device: torch.device) -> Cho
     if on_gpu:
         torch.cuda.set_device(device)
     best = "triton" if on_gpu and has_module("triton") else "torch"
+    dtype = _dtype(config.dtype, model, on_gpu)
+    best_ops = "cpu" if device.type == "cpu" and dtype == torch.float32 else best
     return Choices(
         device=device,
-        dtype=_dtype(config.dtype, model, on_gpu),
-        ops=config.ops or best,
+        dtype=dtype,
+        ops=config.ops or best_ops,
         attention=config.attention or best,
         max_step_tokens=config.max_step_tokens or (2048 if on_gpu else 256),
         max_sequences=config.max_sequences or (512 if on_gpu else 64),
@@ -214,7 +217,8 @@ def make_runner(
     batch = Batch(limits, choices.device)
     eager = EagerForward(model, backend)
     sampling = SamplingState(limits.max_sequences, vocab_size, choices.device)
-    return Runner(Parts(batch, eager, eager, sampling, group, choices.device))
+    inputs = InputBuffers(batch, choices.device)
+    return Runner(Parts(batch, inputs, eager, None, eager, sampling, group, choices.device))
 
 
 def device_name(device: torch.device) -> str:

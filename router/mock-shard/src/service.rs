@@ -23,6 +23,9 @@ use crate::session::Session;
 /// Steps and responses that may wait on the way.
 const QUEUE_STEPS: usize = 64;
 
+/// A sleep may end this much late without the steps after it being late too.
+const SLEEP_OVERSHOOT: Duration = Duration::from_millis(1);
+
 /// Bytes a block pretends to take.
 const BYTES_PER_BLOCK: u64 = 65_536;
 
@@ -151,7 +154,7 @@ impl Shard for MockService {
 async fn receive(
     shared: Arc<Shared>,
     mut incoming: Streaming<StepRequest>,
-    steps: mpsc::Sender<Result<StepRequest, Status>>,
+    steps: mpsc::Sender<Result<Arrived, Status>>,
     arrived: Arc<AtomicU64>,
 ) {
     let mut assembler = Assembler::default();
@@ -173,11 +176,14 @@ async fn receive(
                 return;
             }
         }
-        if steps.send(step).await.is_err() || failed {
+        if steps.send(step.map(|step| (step, Instant::now()))).await.is_err() || failed {
             return;
         }
     }
 }
+
+/// A whole step and when it was there.
+type Arrived = (StepRequest, Instant);
 
 /// The plain loop of one session, on a thread of its own as in a real shard.
 struct Worker {
@@ -187,10 +193,15 @@ struct Worker {
 }
 
 impl Worker {
-    fn run(self, mut steps: mpsc::Receiver<Result<StepRequest, Status>>) {
+    fn run(self, mut steps: mpsc::Receiver<Result<Arrived, Status>>) {
         let mut session = Session::new(self.shared.options.clone());
+        let mut busy_until = Instant::now();
         while let Some(step) = steps.blocking_recv() {
-            let answer = step.and_then(|step| self.answer(&mut session, &step));
+            let answer = step.and_then(|(step, arrived)| {
+                // A step that waited for the one before it begins when that one ended.
+                let begins = busy_until.max(arrived);
+                self.answer(&mut session, &step, begins, &mut busy_until)
+            });
             let failed = answer.is_err();
             let silent = self.shared.options.faults.silent_from_step;
             if silent.is_some_and(|from| self.arrived.load(Ordering::SeqCst) >= from) && !failed {
@@ -208,18 +219,19 @@ impl Worker {
         self.shared.session_open.store(false, Ordering::SeqCst);
     }
 
-    fn answer(&self, session: &mut Session, step: &StepRequest) -> Result<StepResponse, Status> {
-        let begun = Instant::now();
+    fn answer(
+        &self,
+        session: &mut Session,
+        step: &StepRequest,
+        begins: Instant,
+        busy_until: &mut Instant,
+    ) -> Result<StepResponse, Status> {
         let (mut response, summary) = session
             .step(step)
             .map_err(|violation| Status::invalid_argument(violation.to_string()))?;
-        std::thread::sleep(
-            self.shared
-                .options
-                .latency
-                .of(summary.tokens)
-                .saturating_sub(begun.elapsed()),
-        );
+        *busy_until = begins + self.shared.options.latency.of(summary.tokens);
+        std::thread::sleep(busy_until.saturating_duration_since(Instant::now()));
+        *busy_until = (*busy_until).max(Instant::now() - SLEEP_OVERSHOOT);
         if self.shared.options.faults.wrong_id_at_step == Some(step.step_id) {
             response.step_id += 1;
         }

@@ -31,7 +31,7 @@ impl Load {
         let scheduler = Scheduler::new(Config {
             block_size: 16,
             num_blocks: running * 40,
-            max_step_tokens: running + 2048,
+            max_step_tokens: running * 3,
             max_running: running,
             max_waiting: running * 2,
             max_sequence_tokens: 4096,

@@ -36,14 +36,14 @@ impl Scheduler {
         let waits_for = |slot: &Slot| self.sequences[*slot].bypassed >= self.config.max_bypass;
         draft.budget_tokens > 0
             && draft.missing_blocks == 0
-            && draft.promised_blocks < self.kv.available()
+            && self.kv.available() > 0
             && self.num_running + self.num_draining < self.config.max_running
             && draft.set_aside.len() < MOST_SET_ASIDE
             && !draft.set_aside.iter().any(waits_for)
     }
 
-    /// Blocks for all its known tokens must be there, besides those promised to others: whoever is
-    /// admitted gets through its prefill.
+    /// Blocks for all its known tokens must be there, not only for its first chunk. (Nobody else is
+    /// in the middle of its prefill then: that one would have taken what is left of the budget.)
     fn admit_if_fits(&mut self, slot: Slot, draft: &mut Draft) -> bool {
         let sequence = &self.sequences[slot];
         let looks_up = self.config.prefix_caching && sequence.use_prefix_cache;
@@ -67,7 +67,7 @@ impl Scheduler {
         } else {
             self.kv.limit_blocks().div_ceil(BLOCKS_PER_RESERVED)
         };
-        let taken = new_blocks + found.unreferenced_blocks + draft.promised_blocks + reserve;
+        let taken = new_blocks + found.unreferenced_blocks + reserve;
         if taken > self.kv.available() {
             return false;
         }
@@ -115,7 +115,6 @@ impl Scheduler {
         let tokens = (length - cached_tokens).min(draft.budget_tokens);
         let held = sequence.blocks.len() as u32;
         let new_blocks = self.kv.blocks_for(cached_tokens + tokens) - held;
-        draft.promised_blocks += self.kv.blocks_for(length) - held - new_blocks;
         self.plan_row(slot, tokens, new_blocks, draft);
     }
 

@@ -47,9 +47,9 @@ impl Estimate {
         (self.steps > 0.0).then(|| Micros((self.micros / self.steps * steps as f64) as u64))
     }
 
-    /// How long it takes to work through `tokens` known tokens of `sequences` waiting sequences and
-    /// what these will generate, judged by the sequences that ended lately.
-    pub(crate) fn time_of_work(&self, tokens: u64, sequences: u32) -> Micros {
+    /// How long it takes to work through `tokens` known tokens of `waiting` sequences and what these
+    /// will generate, and until one of `running` sequences ends, judged by those that ended lately.
+    pub(crate) fn time_of_work(&self, tokens: u64, waiting: u32, running: u32) -> Micros {
         if self.tokens <= 0.0 || self.micros <= 0.0 {
             return UNKNOWN;
         }
@@ -58,8 +58,15 @@ impl Estimate {
         } else {
             0.0
         };
-        let work = tokens as f64 + generated * f64::from(sequences);
-        Micros((work * self.micros / self.tokens).clamp(LEAST, MOST) as u64)
+        let work = (tokens as f64 + generated * f64::from(waiting)) * self.micros / self.tokens;
+        // Running sequences get a token a step and are spread over their lengths.
+        let steps = if running > 0 {
+            generated / f64::from(running)
+        } else {
+            0.0
+        };
+        let end = steps * self.micros / self.steps;
+        Micros((work + end).clamp(LEAST, MOST) as u64)
     }
 }
 
@@ -70,7 +77,7 @@ mod tests {
     #[test]
     fn nothing_measured_is_a_second() {
         let estimate = Estimate::default();
-        assert_eq!(estimate.time_of_work(1_000, 10), Micros(1_000_000));
+        assert_eq!(estimate.time_of_work(1_000, 10, 0), Micros(1_000_000));
         assert_eq!(estimate.time_of_steps(2), None);
     }
 
@@ -82,8 +89,16 @@ mod tests {
             estimate.step_applied(100, Micros(step * 1_000), Micros((step + 1) * 1_000));
             estimate.step_applied(0, Micros(step * 1_000), Micros((step + 1) * 1_000));
         }
-        assert_eq!(estimate.time_of_work(200_000, 0), Micros(2_000_000));
+        assert_eq!(estimate.time_of_work(200_000, 0, 0), Micros(2_000_000));
         estimate.sequence_finished(1_000);
-        assert_eq!(estimate.time_of_work(0, 200), Micros(2_000_000));
+        assert_eq!(estimate.time_of_work(0, 200, 0), Micros(2_000_000));
+    }
+    #[test]
+    fn a_full_batch_has_room_when_one_of_it_ends() {
+        let mut estimate = Estimate::default();
+        estimate.step_applied(10, Micros(0), Micros(1_000));
+        estimate.sequence_finished(500);
+        // One of ten ends every 50 steps of a millisecond.
+        assert_eq!(estimate.time_of_work(0, 0, 10), Micros(50_000));
     }
 }

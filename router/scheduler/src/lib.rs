@@ -2,6 +2,18 @@
 //!
 //! A value with a few verbs. It knows no I/O, clock, thread, log or random number: time is an
 //! argument, and equal calls give equal answers.
+//!
+//! | rule | module |
+//! |---|---|
+//! | token budget, decode before prefill, preemption, tile edges | `planning` |
+//! | who enters the batch, prefix hits, bounded bypass | `admission` |
+//! | tokens, stop, length, failure, filling the prefix cache | `applying` |
+//! | submission, cancellation, deadline, reset, when blocks come free | `scheduler` |
+//! | phases of a sequence | `sequence` |
+//! | order of those who wait; shares between tenants | `queue`, `tenants` |
+//! | blocks, their references and contents | `kv` over `blocks` and `prefix` |
+//! | what an outcome may say | `in_flight` |
+//! | what must always hold | `invariants` |
 
 mod admission;
 mod applying;

@@ -22,11 +22,14 @@ pub struct Config {
     /// Most tokens of KV all running sequences may hold (`--max-batch-total-tokens`);
     /// `None`: what the blocks give.
     pub max_total_tokens: Option<u32>,
-    /// Most plans in flight (1: no overlap).
+    /// Most plans in flight (1: no overlap). The third and later ones are planned only while those
+    /// in flight are estimated to last less than 5 ms.
     pub overlap_depth: u32,
     /// Whether full blocks are kept for later requests with the same beginning.
     pub prefix_caching: bool,
-    /// Token counts a step should fill up to and not exceed by one, ascending; empty: none.
+    /// Token counts a step should fill up to and not exceed by one, ascending; empty: none. A chunk
+    /// of prefill is shortened for one when another step follows anyway and less than half of the
+    /// way to the next edge would be used.
     pub step_token_edges: Vec<u32>,
     /// How often a waiting request may be passed by a later, smaller one.
     pub max_bypass: u32,
@@ -50,13 +53,15 @@ pub struct Submission {
     pub stop_token_ids: Arc<[TokenId]>,
     /// Blocks are shared only between submissions of equal salt (adapter, tenant, cache_salt hashed together).
     pub cache_salt: u64,
-    /// Whether cached blocks may be used for this prompt (false with prompt log-probabilities).
+    /// Whether it takes part in the prefix cache (false with prompt log-probabilities: every token
+    /// must run). When false it neither uses cached blocks nor leaves any.
     pub use_prefix_cache: bool,
     /// Who shares fairly with whom.
     pub tenant: TenantId,
-    /// Higher runs earlier and is preempted later.
+    /// Higher runs earlier and is preempted later. Nobody is preempted for one that waits.
     pub priority: i32,
-    /// When waiting any longer is pointless; `None`: never.
+    /// When waiting for the first start any longer is pointless; `None`: never. A request that was
+    /// started, or that brings generated tokens, is not ended by it.
     pub deadline: Option<Micros>,
 }
 
@@ -88,7 +93,8 @@ pub enum Rejection {
 pub struct Plan {
     /// Counted from 1 in a session.
     pub step: StepId,
-    /// Sequences the shards forget before this step.
+    /// Sequences the shards forget before this step: those whose last row is applied. They travel
+    /// with the next plan that has rows, never alone, and before any admission that takes their slot.
     pub drop: Vec<SequenceId>,
     /// Sequences the shards have not seen.
     pub admitted: Vec<Admission>,
@@ -133,7 +139,8 @@ pub struct Row {
 pub struct Outcome {
     /// Which step. Outcomes are applied in the order of the plans.
     pub step: StepId,
-    /// One entry a row that sampled, in the order of the plan's rows.
+    /// One entry a row that sampled or failed, in the order of the plan's rows. An entry of a
+    /// sequence that ended meanwhile may be missing.
     pub rows: Vec<RowOutcome>,
 }
 

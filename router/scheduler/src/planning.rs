@@ -24,8 +24,6 @@ pub(crate) struct Draft {
     pub(crate) prefilling: Vec<u32>,
     /// Blocks that rows could not get; nobody is admitted while somebody lacks one.
     pub(crate) missing_blocks: u32,
-    /// Blocks that the batch will take for tokens it knows already.
-    pub(crate) promised_blocks: u32,
     /// Waiting sequences that did not fit into this step.
     pub(crate) set_aside: Vec<Slot>,
     /// Of the lookup under way.
@@ -40,7 +38,7 @@ impl Draft {
         self.admitted.clear();
         self.prefilling.clear();
         self.set_aside.clear();
-        (self.missing_blocks, self.promised_blocks) = (0, 0);
+        self.missing_blocks = 0;
     }
 }
 
@@ -119,12 +117,10 @@ impl Scheduler {
                 break;
             };
             let tokens = self.sequences[entry.slot].runnable().min(draft.budget_tokens);
-            if tokens > 0 {
-                self.plan_chunk(entry, position + 1, tokens, draft);
+            if tokens == 0 {
+                break;
             }
-            let sequence = &self.sequences[entry.slot];
-            let known = self.kv.blocks_for(sequence.planned_len());
-            draft.promised_blocks += known.saturating_sub(sequence.blocks.len() as u32);
+            self.plan_chunk(entry, position + 1, tokens, draft);
         }
     }
 

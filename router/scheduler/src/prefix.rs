@@ -278,6 +278,22 @@ mod tests {
     }
 
     #[test]
+    fn a_hash_collision_is_a_miss() {
+        let mut index = PrefixIndex::new(4, 2);
+        let (root, other) = (Chain::root(0), Chain::root(1));
+        index.insert(root, &tokens(&[1, 2]), BlockId(0));
+        index.by_hash.insert(hash(other, &tokens(&[1, 2])), BlockId(0));
+        index.by_hash.insert(hash(root, &tokens(&[8, 9])), BlockId(0));
+        assert_eq!(index.find(other, &tokens(&[1, 2])), None);
+        assert_eq!(index.find(root, &tokens(&[8, 9])), None);
+        index.insert(other, &tokens(&[1, 2]), BlockId(1));
+        assert!(
+            !index.is_registered(BlockId(1)),
+            "the older content keeps its hash"
+        );
+    }
+
+    #[test]
     fn what_followed_an_evicted_block_is_out_of_reach_for_good() {
         let mut index = PrefixIndex::new(4, 1);
         let root = Chain::root(0);

@@ -200,8 +200,8 @@ impl Scheduler {
 
     /// The shard group is lost and a new session begins with `num_blocks` empty blocks: every
     /// sequence waits again with the tokens it has, plans in flight are forgotten and their outcomes
-    /// must not be applied. Steps count from 1 again; sequence ids go on. What no longer fits into
-    /// the cache ends with `Length`.
+    /// must not be applied. No `Preempted` tells of it; `Started` comes again. Steps count from 1
+    /// again; sequence ids go on. What no longer fits into the cache ends with `Length`.
     pub fn reset(&mut self, num_blocks: u32, now: Micros, events: &mut Vec<Event>) {
         self.config.num_blocks = num_blocks;
         self.kv = new_cache(&self.config);
@@ -253,10 +253,17 @@ impl Scheduler {
     }
 
     /// When a request that is refused now could be admitted: the time to work through all that
-    /// waits, at the measured speed.
+    /// waits and until one of the running ends, at the measured speed. Not less than the oldest plan
+    /// in flight has been out already: a group that hangs is not expected back sooner.
     #[must_use]
-    pub fn retry_after(&self, _now: Micros) -> Micros {
-        self.estimate.time_of_work(self.waiting_tokens, self.queue.len())
+    pub fn retry_after(&self, now: Micros) -> Micros {
+        let hangs = self
+            .in_flight
+            .front()
+            .map_or(Micros(0), |flight| now.since(flight.planned));
+        self.estimate
+            .time_of_work(self.waiting_tokens, self.queue.len(), self.num_running)
+            .max(hangs)
     }
 
     /// Whether a request is alive, a plan in flight or an event not taken.

@@ -5,6 +5,7 @@ use pyo3::prelude::*;
 
 mod endpoint;
 mod frame;
+mod products;
 
 /// The native parts of a shard.
 #[pymodule]
@@ -13,4 +14,6 @@ mod _native {
     use crate::endpoint::{Endpoint, PromptLogprobs};
     #[pymodule_export]
     use crate::frame::{Command, Frame, Grammar, NewSequence, Sampling};
+    #[pymodule_export]
+    use crate::products::{PackedWeight, Products};
 }

@@ -38,8 +38,15 @@ class ColumnLinear:
     weight: LinearWeight
 
     @classmethod
-    def load(cls, loading: Loading, outputs: tuple[Output, ...], in_features: int, bias: bool) -> ColumnLinear:
-        """Several products become one: their outputs follow one another."""
+    def load(
+        cls,
+        loading: Loading,
+        outputs: tuple[Output, ...],
+        in_features: int,
+        bias: bool,
+        gated: bool = False,
+    ) -> ColumnLinear:
+        """Several products become one: their outputs follow one another. `gated`: gate, then up."""
         weights = tuple(
             Part(f"{o.name}.weight", (o.features, in_features), 0, o.part.start, o.part.length) for o in outputs
         )
@@ -48,7 +55,7 @@ class ColumnLinear:
             weight=loading.reader.stack(weights),
             bias=loading.reader.stack(biases) if bias else None,
         )
-        return cls(loading.ops, loading.ops.pack(weight))
+        return cls(loading.ops, loading.ops.pack(weight, gated))
 
     def __call__(self, x: Hidden, norm: Norm) -> Tensor:
         """dtype[rows, outputs of this rank]."""

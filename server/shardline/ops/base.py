@@ -34,7 +34,7 @@ class OpsFacts:
 class LinearWeight:
     """One product's weight as this rank holds it.
 
-    `weight`: dtype[out, in], device. `bias`: dtype[out] or none.
+    `weight`: dtype[out, in], device; empty when `packed` holds it. `bias`: dtype[out] or none.
     `packed`: what `Ops.pack` made of it; only the backend that made it reads it.
     """
 
@@ -72,11 +72,12 @@ class Ops(ABC):
     def __init__(self, facts: OpsFacts) -> None:
         self.facts = facts
 
-    def pack(self, weight: LinearWeight) -> LinearWeight:
+    def pack(self, weight: LinearWeight, gated: bool = False) -> LinearWeight:
         """Called once for each weight after loading; may return a form better to compute from.
 
-        A backend that keeps its own copy may free the given one by returning a `LinearWeight`
-        whose `weight` is a view of `packed`.
+        `gated`: the weight is gate and up, for `norm_linear_swiglu` alone. A backend that keeps its
+        own copy may free the given one by returning a `LinearWeight` whose `weight` is empty or a
+        view of `packed`.
         """
         return weight
 

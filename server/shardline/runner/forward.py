@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol
 
 from torch import Tensor
@@ -10,7 +11,8 @@ from shardline.attention.base import AttentionBackend, AttentionContext
 from shardline.models.registry import Model
 from shardline.ops.base import Hidden
 from shardline.runner.batch import StepPlan
-from shardline.runner.inputs import Padding, StepInputs
+from shardline.runner.inputs import Padding, StepInputs, resolve_tokens
+from shardline.sampling.sampler import Sampled
 
 
 class Forward(Protocol):
@@ -28,12 +30,29 @@ class Forward(Protocol):
         ...
 
 
-class EagerForward:
-    """Launches every operation of the step."""
+class JoinedForward(Forward, Protocol):
+    """A forward pass that can sample as well, when nothing of a step needs the host in between."""
 
-    def __init__(self, model: Model, backend: AttentionBackend) -> None:
+    def sampled(self, plan: StepPlan, inputs: StepInputs) -> Sampled | None:
+        """Runs the step, samples and keeps each last token; none: the step has to be run apart.
+
+        Valid until the next call.
+        """
+        ...
+
+
+class EagerForward:
+    """Launches every operation of the step. `resolve`: from a step's inputs to its token ids."""
+
+    def __init__(
+        self,
+        model: Model,
+        backend: AttentionBackend,
+        resolve: Callable[[StepInputs], Tensor] = resolve_tokens,
+    ) -> None:
         self._model = model
         self._backend = backend
+        self._resolve = resolve
 
     def padding(self, plan: StepPlan) -> Padding:
         """Any size will do."""
@@ -42,11 +61,11 @@ class EagerForward:
     def hidden(self, inputs: StepInputs) -> Hidden:
         """The residual stream of every token after the last layer."""
         context = AttentionContext(self._backend, self._backend.prepare(inputs.rows))
-        return self._model.forward(inputs.token_ids, context)
+        return self._model.forward(self._resolve(inputs), context)
 
-    def logits_at(self, hidden: Hidden, tokens: Tensor) -> Tensor:
-        """dtype[n, vocab_size] at `tokens`: integers[n], places in the step."""
-        return self._model.logits(hidden, tokens.long())
+    def logits_at(self, hidden: Hidden, tokens: Tensor | None) -> Tensor:
+        """dtype[n, vocab_size] at `tokens`: integers[n], places in the step; none: at all."""
+        return self._model.logits(hidden, None if tokens is None else tokens.long())
 
     def logits(self, inputs: StepInputs) -> Tensor:
         """See `Forward.logits`."""

@@ -17,7 +17,7 @@ from shardline.attention.base import HostRows, StepRows
 from shardline.endpoint.frame import I32
 from shardline.runner.batch import Batch, StepPlan
 
-ROW_FIELDS = ("slots", "context_lengths", "sample_tokens", "sample_slots", "query_starts")
+ROW_FIELDS = ("slots", "context_lengths", "sample_tokens", "sample_slots", "sample_positions", "query_starts")
 TOKEN_FIELDS = ("token_ids", "positions", "token_rows", "kv_slots")
 FROM_DEVICE = -1
 
@@ -34,15 +34,26 @@ class Padding:
 class StepInputs:
     """Device tensors of one step, cut to its (padded) size.
 
-    `token_ids`: i32[tokens]. `sample_tokens`: i64-convertible i32[samples], which tokens of the
-    step are sampled from; `sample_slots`: i32[samples], whose they are.
+    `given_tokens`: i32[tokens], -1 where only the device knows the token (see `resolve_tokens`);
+    `last_tokens`: i32[slots]. `sample_tokens`: i64-convertible i32[samples], which tokens of the
+    step are sampled from; `sample_slots`: i32[samples], whose they are; `sample_positions`:
+    i32[samples], of the tokens to be sampled.
     """
 
     rows: StepRows
-    token_ids: Tensor
+    given_tokens: Tensor
+    last_tokens: Tensor
     sample_tokens: Tensor
     sample_slots: Tensor
+    sample_positions: Tensor
     num_samples: int
+
+
+def resolve_tokens(inputs: StepInputs) -> Tensor:
+    """i32[tokens]: given tokens as they are; -1 becomes the last sampled token of its sequence."""
+    given = inputs.given_tokens
+    slots = inputs.rows.slots[inputs.rows.token_rows]
+    return torch.where(given < 0, inputs.last_tokens[slots], given)
 
 
 class InputBuffers:
@@ -71,29 +82,33 @@ class InputBuffers:
         return self._packed[start : start + size]
 
     def load(self, plan: StepPlan, padding: Padding = Padding()) -> StepInputs:
-        """Copies the plan to the device and resolves tokens that only the device knows."""
+        """Copies the plan to the device."""
         staging = torch.zeros(self._size, dtype=torch.int32, pin_memory=self._device.type == "cuda")
         host = {
             name: staging[start : start + size].numpy() for name, (start, size) in self._places.items()
         }
         rows = self._fill(host, plan, padding)
         self._packed.copy_(staging, non_blocking=True)
-        num_samples = int(plan.samples.sum())
-        tokens = max(rows.num_tokens, padding.tokens)
+        return self._inputs(rows, int(plan.samples.sum()), padding)
+
+    def blank(self, padding: Padding) -> StepInputs:
+        """Inputs of padding alone: for warming up and capturing at a size."""
+        nothing = np.empty(0, np.int32)
+        plan = StepPlan(np.empty(0, np.uint64), nothing, nothing, nothing, nothing, np.empty(0, np.bool_))
+        return self.load(plan, padding)
+
+    def _inputs(self, rows: StepRows, num_samples: int, padding: Padding) -> StepInputs:
+        tokens = rows.positions.shape[0]
         samples = max(num_samples, padding.rows)
         return StepInputs(
             rows=rows,
-            token_ids=self._resolve_tokens(tokens),
+            given_tokens=self.view("token_ids")[:tokens],
+            last_tokens=self._batch.last_tokens,
             sample_tokens=self.view("sample_tokens")[:samples],
             sample_slots=self.view("sample_slots")[:samples],
+            sample_positions=self.view("sample_positions")[:samples],
             num_samples=num_samples,
         )
-
-    def _resolve_tokens(self, tokens: int) -> Tensor:
-        """Given tokens as they are; -1 becomes the last sampled token of the token's sequence."""
-        ids = self.view("token_ids")[:tokens]
-        slots = self.view("slots")[self.view("token_rows")[:tokens]]
-        return torch.where(ids < 0, self._batch.last_tokens[slots], ids)
 
     def _fill(self, host: dict[str, I32], plan: StepPlan, padding: Padding) -> StepRows:
         num_rows, counts = len(plan.slots), plan.num_tokens
@@ -114,6 +129,7 @@ class InputBuffers:
         host["query_starts"][num_rows + 1 : padded_rows + 1] = num_tokens
         host["sample_tokens"][: len(samples)] = ends[samples] - 1
         host["sample_slots"][: len(samples)] = plan.slots[samples]
+        host["sample_positions"][: len(samples)] = plan.known[samples]
         host["sample_slots"][len(samples) : padded_rows] = self._batch.null_slot
         host["positions"][:num_tokens] = positions
         host["token_rows"][:num_tokens] = rows

@@ -18,12 +18,12 @@ from shardline.endpoint.frame import FrameFields, NewSequenceFields, Outcome, St
 from shardline.runner.batch import Batch, StepPlan
 from shardline.runner.errors import ProtocolError
 from shardline.runner.fetch import Fetch
-from shardline.runner.forward import EagerForward, Forward
+from shardline.runner.forward import EagerForward, Forward, JoinedForward
 from shardline.runner.inputs import InputBuffers, StepInputs
 from shardline.runner.outcome import PendingSamples, make_outcome
 from shardline.runner.prompt import PendingPrompt, PromptScorer
 from shardline.sampling.parameters import Parameters
-from shardline.sampling.sampler import Sampler
+from shardline.sampling.sampler import Sampled, Sampler
 from shardline.sampling.state import SamplingState
 
 
@@ -41,10 +41,16 @@ class PendingStep:
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """What a runner is made of. `forward`: how steps run; `eager`: how those with prompt scores do."""
+    """What a runner is made of.
+
+    `forward`: how steps run; `joined`: how those run that can be sampled in one go, if there is a
+    way; `eager`: how those with prompt scores do.
+    """
 
     batch: Batch
+    inputs: InputBuffers
     forward: Forward
+    joined: JoinedForward | None
     eager: EagerForward
     sampling: SamplingState
     group: ParallelGroup
@@ -57,7 +63,6 @@ class Runner:
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
         self._batch = parts.batch
-        self._inputs = InputBuffers(parts.batch, parts.device)
         self._sampler = Sampler(parts.sampling)
         self._prompts = PromptScorer(parts.batch, parts.eager, parts.device)
 
@@ -72,12 +77,18 @@ class Runner:
         plan = self._apply(frame)
         if not len(plan.slots):
             return PendingStep(frame, plan, None, [], self._sealed(), StepTimings(prepare_us=_us(began)))
-        inputs = self._inputs.load(plan, self._parts.forward.padding(plan))
+        inputs = self._parts.inputs.load(plan, self._parts.forward.padding(plan))
         prepared = perf_counter()
         fetch = Fetch(self._parts.device)
-        logits, prompts = self._run(plan, inputs, fetch)
-        ran = perf_counter()
-        samples = self._sample(plan, inputs, logits, fetch)
+        scored = self._prompts.rows(plan)
+        sampled = None if scored or not self._parts.joined else self._parts.joined.sampled(plan, inputs)
+        if sampled is None:
+            logits, prompts = self._run(plan, inputs, scored, fetch)
+            ran = perf_counter()
+            samples = self._sample(plan, inputs, logits, fetch)
+        else:
+            prompts, ran = [], perf_counter()
+            samples = self._pending(plan, sampled, fetch) if inputs.num_samples else None
         fetch.seal()
         timings = StepTimings(
             prepare_us=_us(began, prepared), forward_us=_us(prepared, ran), sample_us=_us(ran)
@@ -123,8 +134,9 @@ class Runner:
         self._prompts.admit(slot, fields.prompt_logprobs, fields.prompt_top_logprobs)
         return slot
 
-    def _run(self, plan: StepPlan, inputs: StepInputs, fetch: Fetch) -> tuple[Tensor, list[PendingPrompt]]:
-        scored = self._prompts.rows(plan)
+    def _run(
+        self, plan: StepPlan, inputs: StepInputs, scored: list[int], fetch: Fetch
+    ) -> tuple[Tensor, list[PendingPrompt]]:
         if not scored:
             return self._parts.forward.logits(inputs), []
         eager = self._parts.eager
@@ -145,19 +157,23 @@ class Runner:
         if self._parts.group.is_first:
             sampled = self._sampler.sample(logits[:count], slots, host_slots, plan.known[plan.samples])
             tokens = sampled.tokens.int()
-            state = self._parts.sampling
-            pending = PendingSamples.start(
-                plan.sequence_ids[plan.samples],
-                sampled,
-                state.wants_logprobs[host_slots],
-                state.top_logprobs[host_slots],
-                fetch,
-            )
+            pending = self._pending(plan, sampled, fetch)
         else:
             tokens = torch.empty(count, dtype=torch.int32, device=self._parts.device)
         self._parts.group.broadcast(tokens)
         self._batch.last_tokens.index_copy_(0, slots.long(), tokens)
         return pending
+
+    def _pending(self, plan: StepPlan, sampled: Sampled, fetch: Fetch) -> PendingSamples:
+        """Sends what was sampled to the host."""
+        state, slots = self._parts.sampling, plan.slots[plan.samples]
+        return PendingSamples.start(
+            plan.sequence_ids[plan.samples],
+            sampled,
+            state.wants_logprobs[slots],
+            state.top_logprobs[slots],
+            fetch,
+        )
 
 
 def _us(start: float, end: float | None = None) -> int:

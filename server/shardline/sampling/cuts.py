@@ -31,17 +31,37 @@ class Cuts:
     uses_min_p: bool
     uses_typical_p: bool
 
-    def apply(self, logits: Tensor) -> Tensor:
-        """`logits`: f32[rows, n] after temperature; what is cut becomes -inf (in place)."""
+    def apply(self, logits: Tensor, log_total: Tensor | None = None) -> Tensor:
+        """`logits`: f32[rows, n] after temperature; what is cut becomes -inf (in place).
+
+        `log_total`: f32[rows], when `logits` are only the largest ones of each row: the logarithm
+        of the sum of all their exponentials. What is left out must be what `top_k`, or without it
+        a later cut, takes away.
+        """
         if self.uses_top_k:
             cut_top_k(logits, self.top_k)
+            if log_total is not None:
+                log_total = torch.where(self.top_k > 0, logits.logsumexp(dim=-1), log_total)
         if self.uses_top_p:
-            cut_top_p(logits, self.top_p)
+            cut_top_p(logits, self.top_p, log_total)
         if self.uses_min_p:
             cut_min_p(logits, self.min_p)
         if self.uses_typical_p:
             cut_typical_p(logits, self.typical_p)
         return logits
+
+    def select(self, rows: Tensor) -> Cuts:
+        """Those of `rows`: i64[m]."""
+        return Cuts(
+            top_k=self.top_k[rows],
+            top_p=self.top_p[rows],
+            min_p=self.min_p[rows],
+            typical_p=self.typical_p[rows],
+            uses_top_k=self.uses_top_k,
+            uses_top_p=self.uses_top_p,
+            uses_min_p=self.uses_min_p,
+            uses_typical_p=self.uses_typical_p,
+        )
 
 
 def _smallest(weights: Tensor, values: Tensor, needed: Tensor) -> Tensor:
@@ -70,9 +90,15 @@ def cut_top_k(logits: Tensor, top_k: Tensor) -> Tensor:
     return logits.masked_fill_(weights < threshold, NEGATIVE_INFINITY)
 
 
-def cut_top_p(logits: Tensor, top_p: Tensor) -> Tensor:
-    """Keeps the fewest most likely whose probabilities reach `top_p` (Holtzman et al. 2020)."""
-    weights = torch.softmax(logits, dim=-1)
+def cut_top_p(logits: Tensor, top_p: Tensor, log_total: Tensor | None = None) -> Tensor:
+    """Keeps the fewest most likely whose probabilities reach `top_p` (Holtzman et al. 2020).
+
+    `log_total`: f32[rows], see `Cuts.apply`.
+    """
+    if log_total is None:
+        weights = torch.softmax(logits, dim=-1)
+    else:
+        weights = (logits - log_total.unsqueeze(-1)).exp_()
     threshold = _smallest(weights, weights, top_p)
     out = (weights < threshold) & (top_p < 1.0).unsqueeze(-1)
     return logits.masked_fill_(out, NEGATIVE_INFINITY)

@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 
 from shardline.sampling.cuts import Cuts
-from shardline.sampling.random import gumbel, row_keys
+from shardline.sampling.draw import draw
+from shardline.sampling.random import row_keys
 from shardline.sampling.state import SamplingState
 
 I32 = npt.NDArray[np.int32]
@@ -119,8 +120,7 @@ class Sampler:
             uses_min_p=state.any(drawn_slots, "min_p", 0.0),
             uses_typical_p=state.any(drawn_slots, "typical_p", 1.0),
         )
-        scaled = cuts.apply(scaled)
-        drawn = (scaled + gumbel(self._keys(drawn_slots, positions[drawn_rows]), state.token_ids)).argmax(dim=-1)
+        drawn = draw(scaled, cuts, self._keys(drawn_slots, positions[drawn_rows]), state.token_ids)
         return best.index_copy(0, rows, drawn), largest
 
     def _keys(self, slots: I32, positions: I32) -> Tensor:

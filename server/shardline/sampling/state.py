@@ -12,6 +12,7 @@ from torch import Tensor
 
 from shardline.sampling.edits import BiasEdit, PenaltyEdit, StopEdit
 from shardline.sampling.parameters import Parameters
+from shardline.sampling.random import key_bases
 
 I32 = npt.NDArray[np.int32]
 Flags = npt.NDArray[np.bool_]
@@ -37,6 +38,7 @@ class SamplingState:
         self.vocab_size = vocab_size
         self._host = np.zeros((slots, len(COLUMNS)), np.float32)
         self._numbers: Tensor = torch.zeros((slots, len(COLUMNS)), dtype=torch.float32, device=device)
+        self._key_bases: Tensor = torch.zeros(slots, dtype=torch.int64, device=device)
         self.seeds = np.zeros(slots, np.uint64)
         self.choices = np.zeros(slots, np.uint64)
         self.min_tokens = np.zeros(slots, np.int32)
@@ -58,6 +60,8 @@ class SamplingState:
         self._numbers[slot].copy_(self._upload(np.array(row, np.float32)), non_blocking=True)
         self.seeds[slot] = parameters.seed
         self.choices[slot] = parameters.choice
+        base = key_bases(self.seeds[slot : slot + 1], self.choices[slot : slot + 1]).view(np.int64)
+        self._key_bases[slot : slot + 1].copy_(self._upload(base), non_blocking=True)
         self.min_tokens[slot] = parameters.min_tokens
         self.num_prompt[slot] = num_prompt
         self.wants_logprobs[slot] = parameters.logprobs or parameters.top_logprobs > 0
@@ -66,7 +70,26 @@ class SamplingState:
         self.has_penalties[slot] = self.penalties.admit(slot, parameters, tokens, num_prompt)
         self.has_stops[slot] = self.stops.admit(slot, parameters)
 
-    def _upload(self, values: npt.NDArray[np.float32]) -> Tensor:
+    @property
+    def device_numbers(self) -> Tensor:
+        """f32[slots, columns], in the order of `COLUMNS`."""
+        return self._numbers
+
+    @property
+    def device_key_bases(self) -> Tensor:
+        """i64[slots]: what the random numbers of a slot start from (`random.key_bases`)."""
+        return self._key_bases
+
+    def is_plain(self, slots: I32, positions: I32) -> bool:
+        """Whether the slots need neither edited logits nor log-probabilities nor typical-p.
+
+        `positions`: of the tokens to be sampled.
+        """
+        needs = self.has_bias[slots] | self.has_penalties[slots] | self.wants_logprobs[slots]
+        early = self.has_stops[slots] & (positions - self.num_prompt[slots] < self.min_tokens[slots])
+        return not bool((needs | early).any()) and not self.any(slots, "typical_p", 1.0)
+
+    def _upload(self, values: npt.NDArray[np.float32] | npt.NDArray[np.int64]) -> Tensor:
         host = torch.from_numpy(values)
         return host.pin_memory() if self.device.type == "cuda" else host
 

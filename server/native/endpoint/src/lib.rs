@@ -25,8 +25,6 @@ pub use frame::{Command, CommandKind, Frame, Grammar, NewSequence, Rows, Samplin
 pub use invalid::InvalidStep;
 pub use respond::{CommandResult, InvalidOutcome, Outcome, PromptLogprobs, Timings};
 pub use session::{FRAME_QUEUE_CAPACITY, Next, RESPONSE_QUEUE_CAPACITY, SendResult};
+pub use shardline_proto::MAX_MESSAGE_BYTES;
 pub use shardline_proto::v1::{InfoResponse, KvGroup, Phase, StartTimings};
 pub use socket::SocketError;
-
-/// Most bytes of one message in either direction; a client splits what is larger.
-pub const MAX_MESSAGE_BYTES: usize = 64 << 20;

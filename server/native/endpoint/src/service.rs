@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use futures_util::Stream;
+use shardline_proto::parts::Assembler;
 use shardline_proto::v1::shard_server::Shard;
 use shardline_proto::v1::{self, StepRequest, StepResponse};
 use tokio::sync::mpsc;
@@ -64,11 +65,20 @@ struct Reader {
 
 impl Reader {
     async fn run(mut self, mut steps: Streaming<StepRequest>) {
+        let mut assembler = Assembler::default();
         loop {
-            let step = match steps.message().await {
-                Ok(Some(step)) => step,
+            let part = match steps.message().await {
+                Ok(Some(part)) => part,
                 Ok(None) => return self.shared.input_ended(self.session),
                 Err(status) => return self.shared.end(self.session, Some(status)),
+            };
+            let step = match assembler.push(part) {
+                Ok(Some(step)) => step,
+                Ok(None) => continue,
+                Err(error) => {
+                    let status = Status::invalid_argument(error.to_string());
+                    return self.shared.end(self.session, Some(status));
+                }
             };
             match self.decoder.decode(step) {
                 Ok(frame) => {

@@ -312,6 +312,36 @@ async fn a_step_of_almost_the_limit_passes_and_a_larger_one_is_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_step_in_parts_is_one_frame_and_parts_of_two_steps_do_not_mix() {
+    let shard = ready_shard();
+    let mut session = shard.session().await.unwrap();
+    let part = |step_id, sequence_id| {
+        let mut step = big_step(64);
+        step.step_id = step_id;
+        step.new_sequences[0].sequence_id = sequence_id;
+        step
+    };
+    session
+        .send(StepRequest {
+            more: true,
+            ..part(1, 1)
+        })
+        .await;
+    session.send(part(1, 2)).await;
+    assert_eq!(shard.next().new_sequences.len(), 2);
+    session
+        .send(StepRequest {
+            more: true,
+            ..part(2, 3)
+        })
+        .await;
+    session.send(part(3, 4)).await;
+    let refused = session.refusal().await;
+    assert_eq!(refused.code(), Code::InvalidArgument);
+    assert_eq!(refused.message(), "step 3 came before the last part of step 2");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn many_steps_pass_a_queue_that_is_shorter() {
     const STEPS: u64 = 1000;
     let shard = ready_shard();

@@ -1,0 +1,174 @@
+//! The router and its shards: told things together, ended in order.
+
+use std::path::Path;
+use std::pin::pin;
+use std::process::ExitStatus;
+use std::time::Duration;
+
+use futures_util::future::{join_all, select_all};
+use nix::sys::signal::Signal;
+
+use crate::console::Console;
+use crate::control::{Message, bounded};
+use crate::plan::ProcessSpec;
+use crate::process::{CannotStart, Process, STOP_PATIENCE, describe_end};
+use crate::signals::Signals;
+use crate::supervise::{Ended, Failure};
+
+/// The processes of a server.
+#[derive(Debug)]
+pub struct Group {
+    router: Process,
+    shards: Vec<Process>,
+}
+
+/// Why the wait for the router to finish is over.
+enum Finish {
+    Done(ExitStatus),
+    ShardLost(usize, ExitStatus),
+    TimeIsUp,
+    Interrupted,
+}
+
+impl Group {
+    /// Starts the router.
+    pub fn start(router: &ProcessSpec, console: &Console) -> Result<Self, CannotStart> {
+        Ok(Self {
+            router: Process::start(router, console)?,
+            shards: Vec::new(),
+        })
+    }
+
+    /// Starts a shard.
+    pub fn add(&mut self, shard: &ProcessSpec, console: &Console) -> Result<(), CannotStart> {
+        self.shards.push(Process::start(shard, console)?);
+        Ok(())
+    }
+
+    /// Tells the router what is going on while there is no model.
+    pub fn tell_phase(&mut self, message: &str) {
+        // A router that is behind misses one of many; one that is gone is noticed by its exit.
+        let _ = self.router.send(&Message::Phase {
+            phase: "download",
+            message: bounded(message),
+        });
+    }
+
+    /// Tells the router where the model is.
+    pub fn tell_model_path(&mut self, model_path: &Path) {
+        if let Err(error) = self.router.send(&Message::ModelPath { model_path }) {
+            tracing::error!("the router does not listen to its control pipe: {error}");
+        }
+    }
+
+    /// Waits for the first child to end: 0 is the router, then the shards. May be dropped and called again.
+    pub async fn first_exit(&mut self) -> (usize, ExitStatus) {
+        let waits = std::iter::once(&mut self.router)
+            .chain(&mut self.shards)
+            .map(|child| Box::pin(child.wait()));
+        let (status, index, _) = select_all(waits).await;
+        (index, status)
+    }
+
+    /// Why the child's end is the server's end.
+    pub async fn epitaph(&mut self, index: usize, status: ExitStatus) -> Failure {
+        let child = match index {
+            0 => &mut self.router,
+            shard => &mut self.shards[shard - 1],
+        };
+        Failure::Died {
+            who: child.role.to_string(),
+            how: describe_end(status),
+            last_words: child.last_words().await,
+        }
+    }
+
+    /// Lets running requests finish within `grace`, then ends everything.
+    pub async fn drain(
+        &mut self,
+        signal: &'static str,
+        grace: Duration,
+        signals: &mut Signals,
+    ) -> Result<Ended, Failure> {
+        tracing::info!(
+            "{signal}: no new requests, running ones get {} s; Ctrl-C ends at once",
+            grace.as_secs()
+        );
+        if self.router.send(&Message::Drain { drain: true }).is_err() {
+            self.router.signal(Signal::SIGTERM);
+        }
+        let outcome = match self.finish(grace, signals).await {
+            Finish::Done(status) if !status.success() => Err(self.epitaph(0, status).await),
+            Finish::Done(_) => Ok(Ended::Drained),
+            Finish::ShardLost(shard, status) => Err(self.epitaph(shard + 1, status).await),
+            Finish::TimeIsUp => {
+                tracing::warn!(
+                    "{} s are over: requests that still run are cut off",
+                    grace.as_secs()
+                );
+                Ok(Ended::Drained)
+            }
+            Finish::Interrupted => {
+                tracing::warn!("SIGINT: ending at once");
+                Ok(Ended::CutOff)
+            }
+        };
+        match &outcome {
+            Ok(Ended::CutOff) => self.kill().await,
+            Ok(Ended::Drained) => {
+                self.router.kill().await;
+                self.stop_shards().await;
+            }
+            Err(failure) => self.fail(&failure.to_string()).await,
+        }
+        outcome
+    }
+
+    async fn finish(&mut self, grace: Duration, signals: &mut Signals) -> Finish {
+        let Self { router, shards } = self;
+        let mut time_is_up = pin!(tokio::time::sleep(grace));
+        tokio::select! {
+            biased;
+            status = router.wait() => Finish::Done(status),
+            (shard, status) = first_of(shards) => Finish::ShardLost(shard, status),
+            () = signals.next_interrupt() => Finish::Interrupted,
+            () = &mut time_is_up => Finish::TimeIsUp,
+        }
+    }
+
+    /// Ends everything because of `cause`: the router tells its clients, then ends; then the shards.
+    pub async fn fail(&mut self, cause: &str) {
+        tracing::error!("{}; ending the others", cause.lines().next().unwrap_or_default());
+        // The router may be what ended; then there is nobody to tell. Else it gets the time to answer its
+        // clients and ends by itself.
+        if self
+            .router
+            .send(&Message::Failed {
+                failed: bounded(cause),
+            })
+            .is_ok()
+        {
+            let _ = tokio::time::timeout(STOP_PATIENCE, self.router.wait()).await;
+        }
+        self.router.stop(STOP_PATIENCE).await;
+        self.stop_shards().await;
+    }
+
+    async fn stop_shards(&mut self) {
+        join_all(self.shards.iter_mut().map(|shard| shard.stop(STOP_PATIENCE))).await;
+    }
+
+    async fn kill(&mut self) {
+        self.router.kill().await;
+        join_all(self.shards.iter_mut().map(Process::kill)).await;
+    }
+}
+
+/// The first of these to end; never, when there is none.
+async fn first_of(children: &mut [Process]) -> (usize, ExitStatus) {
+    if children.is_empty() {
+        return std::future::pending().await;
+    }
+    let (status, index, _) = select_all(children.iter_mut().map(|child| Box::pin(child.wait()))).await;
+    (index, status)
+}
