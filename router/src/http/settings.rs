@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use subtle::ConstantTimeEq;
 
+use crate::config::RouterConfig;
+
 /// The HTTP side's part of the configuration, checked already.
 #[derive(Clone, Debug)]
 pub struct HttpSettings {
@@ -34,6 +36,29 @@ pub struct HttpSettings {
     pub compute_type: Option<String>,
     /// Limits of the transport.
     pub transport: TransportLimits,
+}
+
+impl HttpSettings {
+    /// The HTTP side's share of the router's settings.
+    #[must_use]
+    pub fn new(config: &RouterConfig) -> Self {
+        let http = &config.http;
+        Self {
+            model_id: config.model_id.clone(),
+            model_sha: config.revision.clone(),
+            api_key: http.api_key.as_ref().and_then(|key| ApiKey::new(key.reveal())),
+            cors_allow_origin: http.cors_allow_origin.clone(),
+            payload_limit: http.payload_limit,
+            max_concurrent_requests: config.engine.max_concurrent_requests,
+            validation_workers: http.validation_workers,
+            max_best_of: http.max_best_of,
+            max_stop_sequences: http.max_stop_sequences,
+            max_top_n_tokens: http.max_top_n_tokens,
+            max_client_batch_size: http.max_client_batch_size,
+            compute_type: http.compute_type.clone(),
+            transport: TransportLimits::default(),
+        }
+    }
 }
 
 /// What a connection may cost before it has sent a request.

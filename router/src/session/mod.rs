@@ -75,6 +75,3 @@ impl Session {
         poll_fn(|context| self.poll_event(context)).await
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -173,7 +173,3 @@ fn wrong_type(param: String, given: &Value, expected: &str) -> ApiError {
         message: format!("invalid type: {kind}, expected {expected}"),
     }
 }
-
-#[cfg(test)]
-#[path = "validate_tests.rs"]
-mod tests;

@@ -127,7 +127,3 @@ fn check_batch(given: usize, most: usize) -> Result<(), ApiError> {
     let message = format!("`prompt` supports up to {most} prompts (--max-client-batch-size). Given: {given}");
     Err(ApiError::invalid("prompt", Rule::Count, message))
 }
-
-#[cfg(test)]
-#[path = "validate_tests.rs"]
-mod tests;
