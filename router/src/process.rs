@@ -23,7 +23,7 @@ use crate::config::RouterConfig;
 use crate::control::{self, Order};
 use crate::engine::api::EngineState;
 use crate::engine::{self, EngineHandle};
-use crate::http::{self, ApiKey, App, HttpSettings, ModelSlot, TransportLimits};
+use crate::http::{self, App, HttpSettings, ModelSlot, TransportLimits};
 
 /// How long connections get for the last bytes of their answers once no request runs.
 const FLUSH_TIME: Duration = Duration::from_secs(5);
@@ -93,7 +93,7 @@ pub async fn run(config: RouterConfig) -> Result<(), Failure> {
         error,
     })?;
     let model = ModelSlot::default();
-    let app = App::new(http_settings(&config), engine.clone(), model.clone());
+    let app = App::new(HttpSettings::new(&config), engine.clone(), model.clone());
     let mut supervisor = Supervisor::new(config, engine, model)?;
     let (close, closed) = oneshot::channel::<()>();
     let shutdown = async {
@@ -110,25 +110,6 @@ pub async fn run(config: RouterConfig) -> Result<(), Failure> {
         tracing::warn!("connections did not end in time");
     }
     result
-}
-
-fn http_settings(config: &RouterConfig) -> HttpSettings {
-    let http = &config.http;
-    HttpSettings {
-        model_id: config.model_id.clone(),
-        model_sha: config.revision.clone(),
-        api_key: http.api_key.as_ref().and_then(|key| ApiKey::new(key.reveal())),
-        cors_allow_origin: http.cors_allow_origin.clone(),
-        payload_limit: http.payload_limit,
-        max_concurrent_requests: config.engine.max_concurrent_requests,
-        validation_workers: http.validation_workers,
-        max_best_of: http.max_best_of,
-        max_stop_sequences: http.max_stop_sequences,
-        max_top_n_tokens: http.max_top_n_tokens,
-        max_client_batch_size: http.max_client_batch_size,
-        compute_type: http.compute_type.clone(),
-        transport: TransportLimits::default(),
-    }
 }
 
 /// What can happen to the process.
