@@ -16,7 +16,7 @@ from shardline.kernels.few_rows import FewRowsTile, padded_rows
 from shardline.kernels.one_row import Epilogue, OneRowTile
 from shardline.kernels.target import KernelTarget
 
-_MOST_FEW_ROWS = 64
+MOST_FEW_ROWS = 64
 _SPLIT_COLUMNS = 16384
 
 
@@ -60,7 +60,7 @@ class Choices:
         self._one_row: dict[Product, OneRowTile] = {}
         self._few_rows: dict[tuple[Product, int], FewRowsTile] = {}
         self._ways: dict[tuple[Product, int], Way] = {}
-        self.most_few_rows = _MOST_FEW_ROWS
+        self.most_few_rows = MOST_FEW_ROWS
 
     def way(self, product: Product, rows: int) -> Way:
         """Which kernel computes the product."""

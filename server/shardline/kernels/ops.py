@@ -114,6 +114,8 @@ class TritonOps(Ops):
     def logits(self, x: Hidden, rows: Tensor | None, norm: Norm, weight: LinearWeight) -> Tensor:
         if rows is None:
             return self._normed_product(x, norm, weight, Epilogue.STORE)
+        if not rows.shape[0]:
+            return x.values.new_empty((0, weight.weight.shape[0]))
         if isinstance(x.note, Normed):
             picked = x.note.values.index_select(0, rows)
         else:
