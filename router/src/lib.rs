@@ -3,5 +3,8 @@
 pub mod config;
 pub mod control;
 pub mod engine;
+pub mod histogram;
+pub mod http;
+pub mod session;
 pub mod shard;
 pub mod telemetry;

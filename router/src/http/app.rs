@@ -1,0 +1,140 @@
+//! What all requests share, and the table of routes. Nothing but wiring belongs here.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::http::Method;
+use axum::middleware::{from_fn, from_fn_with_state};
+use axum::routing::{get, post};
+use shardline_text::ModelText;
+use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
+
+use crate::engine::EngineHandle;
+use crate::http::admission::Admission;
+use crate::http::decoding::Limits;
+use crate::http::error::ApiError;
+use crate::http::ids::Ids;
+use crate::http::metrics::Metrics;
+use crate::http::model::{ModelSlot, ServedName};
+use crate::http::settings::HttpSettings;
+use crate::http::workers::Workers;
+use crate::http::{
+    auth, chat, completions, fallback, generate, health, info, models, scrape, tokenize, trace,
+};
+
+/// What all requests share.
+#[derive(Debug)]
+pub struct App {
+    pub(super) settings: HttpSettings,
+    pub(super) engine: EngineHandle,
+    pub(super) model: ModelSlot,
+    pub(super) name: ServedName,
+    pub(super) admission: Admission,
+    pub(super) workers: Workers,
+    pub(super) metrics: Metrics,
+    pub(super) ids: Ids,
+}
+
+/// The model, once it serves.
+#[derive(Clone, Debug)]
+pub struct Served {
+    /// Tokenizer, templates, defaults.
+    pub text: Arc<ModelText>,
+    /// For a request's numbers.
+    pub limits: Limits,
+}
+
+impl App {
+    /// Before the model is loaded: `model` is filled when its tokenizer is, and requests are
+    /// refused until then.
+    #[must_use]
+    pub fn new(settings: HttpSettings, engine: EngineHandle, model: ModelSlot) -> Arc<Self> {
+        Arc::new(Self {
+            name: ServedName::new(&settings.model_id),
+            admission: Admission::new(settings.max_concurrent_requests),
+            workers: Workers::new(settings.validation_workers),
+            metrics: Metrics::default(),
+            ids: Ids::default(),
+            settings,
+            engine,
+            model,
+        })
+    }
+
+    /// The model.
+    ///
+    /// # Errors
+    /// `NotReady` while it cannot take requests.
+    pub(super) fn served(&self) -> Result<Served, ApiError> {
+        match (self.engine.is_ready(), self.model.get(), self.engine.info()) {
+            (true, Some(text), Some(info)) => {
+                let limits = Limits::new(&self.settings, &info);
+                Ok(Served { text, limits })
+            }
+            _ => Err(ApiError::NotReady {
+                state: self.engine.state(),
+            }),
+        }
+    }
+
+    /// The `x-compute-type` header: shards and device, unless it is set.
+    pub(super) fn compute_type(&self) -> String {
+        let of_engine = || {
+            self.engine
+                .info()
+                .map(|info| format!("{}-{}", info.num_shard, info.device))
+        };
+        self.settings
+            .compute_type
+            .clone()
+            .or_else(of_engine)
+            .unwrap_or_default()
+    }
+
+    /// The service of all routes.
+    pub fn router(self: &Arc<Self>) -> Router {
+        let guarded = Router::new()
+            .route("/v1/chat/completions", post(chat::route))
+            .route("/v1/completions", post(completions::route))
+            .route("/v1/models", get(models::list))
+            .route("/v1/models/{*id}", get(models::one))
+            .route("/generate", post(generate::route))
+            .route("/generate_stream", post(generate::route_stream))
+            .route("/tokenize", post(tokenize::route))
+            .route_layer(from_fn_with_state(self.clone(), auth::require_key));
+        let compatible =
+            post(generate::route_compatible).route_layer(from_fn_with_state(self.clone(), auth::require_key));
+        Router::new()
+            .route("/", compatible.get(health::route))
+            .route("/health", get(health::route))
+            .route("/ping", get(health::route))
+            .route("/info", get(info::route))
+            .route("/metrics", get(scrape::route))
+            .merge(guarded)
+            .method_not_allowed_fallback(fallback::method)
+            .fallback(fallback::route)
+            .layer(from_fn(trace::request_span))
+            .layer(self.cors())
+            .with_state(self.clone())
+    }
+
+    fn cors(&self) -> CorsLayer {
+        let origins: Vec<_> = self
+            .settings
+            .cors_allow_origin
+            .iter()
+            .filter_map(|origin| origin.parse().ok())
+            .collect();
+        let any = self.settings.cors_allow_origin.is_empty()
+            || self.settings.cors_allow_origin.iter().any(|origin| origin == "*");
+        CorsLayer::new()
+            .allow_methods([Method::GET, Method::POST])
+            // A wildcard would leave out `Authorization`.
+            .allow_headers(AllowHeaders::mirror_request())
+            .allow_origin(if any {
+                AllowOrigin::any()
+            } else {
+                AllowOrigin::list(origins)
+            })
+    }
+}

@@ -1,0 +1,246 @@
+//! How the answer of `POST /v1/chat/completions` is spelled.
+
+use bytes::BytesMut;
+use serde::Serialize;
+
+use crate::http::chat::validate::ChatRequest;
+use crate::http::error::{ApiError, Dialect};
+use crate::http::openai::logprobs::ChatLogprobs;
+use crate::http::openai::shapes::{
+    DONE, Envelope, FINGERPRINT, StopReason, Usage, finish_reason, put_json, put_number,
+};
+use crate::http::openai::validate::AnswerForm;
+use crate::http::running::Running;
+use crate::http::sse::{Spelling, put_error};
+use crate::session::{ChoiceEvent, End, Settled};
+
+/// What both forms of the answer need.
+#[derive(Debug)]
+pub struct Answer {
+    envelope: Envelope,
+    form: AnswerForm,
+    logprobs: bool,
+    top_logprobs: u32,
+    stop_strings: Vec<String>,
+    stop_token_ids: Vec<u32>,
+}
+
+impl Answer {
+    /// Of a request.
+    #[must_use]
+    pub fn new(envelope: Envelope, request: &ChatRequest) -> Self {
+        Self {
+            envelope,
+            form: request.form,
+            logprobs: request.decoding.sampling.logprobs,
+            top_logprobs: request.decoding.sampling.top_logprobs,
+            stop_strings: request.decoding.stop.strings.clone(),
+            stop_token_ids: request.decoding.stop_token_ids.clone(),
+        }
+    }
+
+    fn stop_reason(&self, end: &End) -> Option<StopReason> {
+        StopReason::of(end, &self.stop_strings, &self.stop_token_ids)
+    }
+}
+
+#[derive(Serialize)]
+struct Completion<'a> {
+    id: &'a str,
+    object: &'static str,
+    created: u64,
+    model: &'a str,
+    system_fingerprint: &'static str,
+    choices: Vec<Choice>,
+    usage: Usage,
+}
+
+#[derive(Serialize)]
+struct Choice {
+    index: usize,
+    message: AssistantMessage,
+    logprobs: Option<ChatLogprobs>,
+    finish_reason: &'static str,
+    stop_reason: Option<StopReason>,
+}
+
+#[derive(Serialize)]
+struct AssistantMessage {
+    role: &'static str,
+    content: String,
+    refusal: Option<()>,
+}
+
+/// Collects the whole answer.
+///
+/// # Errors
+/// When a choice fails: a part of an answer is none.
+pub async fn collect(mut running: Running, answer: &Answer) -> Result<Vec<u8>, ApiError> {
+    let mut choices: Vec<Choice> = (0..running.choices())
+        .map(|index| Choice {
+            index,
+            message: AssistantMessage {
+                role: "assistant",
+                content: String::new(),
+                refusal: None,
+            },
+            logprobs: answer.logprobs.then(ChatLogprobs::default),
+            finish_reason: "",
+            stop_reason: None,
+        })
+        .collect();
+    while let Some((index, event)) = running.next().await {
+        let Some(choice) = choices.get_mut(index) else {
+            continue;
+        };
+        let (text, settled) = match event {
+            ChoiceEvent::Started { .. } => continue,
+            ChoiceEvent::Token(token) => (token.text, token.settled),
+            ChoiceEvent::Finished {
+                end: End::Failed(finish),
+                ..
+            } => return Err(running.fail(&finish)),
+            ChoiceEvent::Finished { end, text, settled } => {
+                choice.finish_reason = finish_reason(&end);
+                choice.stop_reason = answer.stop_reason(&end);
+                (text, settled)
+            }
+        };
+        choice.message.content.push_str(&text);
+        if let Some(logprobs) = &mut choice.logprobs {
+            logprobs.extend(running.tokenizer(), &settled, answer.top_logprobs);
+        }
+    }
+    let body = Completion {
+        id: &answer.envelope.id,
+        object: "chat.completion",
+        created: answer.envelope.created,
+        model: &answer.envelope.model,
+        system_fingerprint: FINGERPRINT,
+        choices,
+        usage: Usage::of(running.accounts()),
+    };
+    serde_json::to_vec(&body).map_err(|error| ApiError::Internal {
+        cause: error.to_string(),
+    })
+}
+
+/// The answer as events.
+#[derive(Debug)]
+pub struct Chunks {
+    answer: Answer,
+    head: Vec<u8>,
+}
+
+/// What a chunk tells of a choice.
+struct Part<'a> {
+    /// `None`: an empty delta.
+    text: Option<&'a str>,
+    /// Whether the delta names the role.
+    role: bool,
+    settled: &'a [Settled],
+    end: Option<&'a End>,
+}
+
+impl Chunks {
+    /// Before the first event.
+    #[must_use]
+    pub fn new(answer: Answer) -> Self {
+        Self {
+            head: answer.envelope.chunk_head("chat.completion.chunk"),
+            answer,
+        }
+    }
+
+    /// One event with one choice.
+    fn chunk(&self, out: &mut BytesMut, running: &Running, choice: usize, part: Part<'_>) {
+        out.extend_from_slice(&self.head);
+        out.extend_from_slice(b"{\"index\":");
+        put_number(out, choice);
+        out.extend_from_slice(b",\"delta\":{");
+        if part.role {
+            out.extend_from_slice(b"\"role\":\"assistant\",");
+        }
+        if let Some(text) = part.text {
+            out.extend_from_slice(b"\"content\":");
+            put_json(out, text);
+        }
+        if self.answer.logprobs && !part.settled.is_empty() {
+            let mut logprobs = ChatLogprobs::default();
+            logprobs.extend(running.tokenizer(), part.settled, self.answer.top_logprobs);
+            out.extend_from_slice(b"},\"logprobs\":");
+            put_json(out, &logprobs);
+        } else {
+            out.extend_from_slice(b"},\"logprobs\":null");
+        }
+        match part.end {
+            None => out.extend_from_slice(b",\"finish_reason\":null}]"),
+            Some(end) => {
+                out.extend_from_slice(b",\"finish_reason\":");
+                put_json(out, finish_reason(end));
+                out.extend_from_slice(b",\"stop_reason\":");
+                put_json(out, &self.answer.stop_reason(end));
+                out.extend_from_slice(b"}]");
+            }
+        }
+        self.answer.form.put_chunk_usage(out, running);
+        out.extend_from_slice(b"}\n\n");
+    }
+}
+
+impl Spelling for Chunks {
+    fn begin(&mut self, out: &mut BytesMut, running: &Running) {
+        for choice in 0..running.choices() {
+            self.chunk(
+                out,
+                running,
+                choice,
+                Part {
+                    text: Some(""),
+                    role: true,
+                    settled: &[],
+                    end: None,
+                },
+            );
+        }
+    }
+
+    fn event(&mut self, out: &mut BytesMut, running: &Running, choice: usize, event: ChoiceEvent) {
+        match event {
+            ChoiceEvent::Started { .. } => {}
+            ChoiceEvent::Token(token) => {
+                let part = Part {
+                    text: Some(&token.text),
+                    role: false,
+                    settled: &token.settled,
+                    end: None,
+                };
+                self.chunk(out, running, choice, part);
+            }
+            ChoiceEvent::Finished { end, text, settled } => {
+                let text = if text.is_empty() {
+                    None
+                } else {
+                    Some(text.as_str())
+                };
+                let part = Part {
+                    text,
+                    role: false,
+                    settled: &settled,
+                    end: Some(&end),
+                };
+                self.chunk(out, running, choice, part);
+            }
+        }
+    }
+
+    fn end(&mut self, out: &mut BytesMut, running: &Running) {
+        self.answer.form.put_usage_chunk(out, &self.head, running);
+        out.extend_from_slice(DONE);
+    }
+
+    fn failed(&mut self, out: &mut BytesMut, error: &ApiError) {
+        put_error(out, error, Dialect::OpenAi);
+        out.extend_from_slice(DONE);
+    }
+}

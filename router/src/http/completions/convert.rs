@@ -1,0 +1,75 @@
+//! From a checked request to prompts that may run.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use crate::http::app::{App, Served};
+use crate::http::completions::validate::{CompletionRequest, PromptInput};
+use crate::http::error::ApiError;
+use crate::http::prompt::{self, Encoded, Origin};
+use crate::http::start::{Ready, TextRules};
+
+/// Takes a place, then tokenises.
+///
+/// # Errors
+/// When there is no room, or a prompt does not fit.
+pub async fn convert(
+    app: &App,
+    served: &Served,
+    request: &CompletionRequest,
+    began: Instant,
+) -> Result<Ready, ApiError> {
+    let prompts = u32::try_from(request.prompts.len()).unwrap_or(u32::MAX);
+    let place = app
+        .admission
+        .enter(prompts.saturating_mul(request.decoding.choices))?;
+    Ok(Ready {
+        began,
+        place,
+        prompts: encode(app, served, request).await?,
+        decoding: request.decoding.clone(),
+        rules: TextRules {
+            continuing: true,
+            keep_stop_token: request.decoding.stop.keep,
+            settle: request.decoding.sampling.logprobs,
+        },
+    })
+}
+
+async fn encode(app: &App, served: &Served, request: &CompletionRequest) -> Result<Vec<Encoded>, ApiError> {
+    let asked = request.decoding.must_fit();
+    let limits = &served.limits;
+    let mut encoded = Vec::with_capacity(request.prompts.len());
+    for prompt in &request.prompts {
+        let (ids, characters) = match prompt {
+            PromptInput::Tokens(ids) => (ids.clone(), 0),
+            PromptInput::Text(text) => {
+                prompt::check_bytes(text, limits, Origin::Completion)?;
+                let (model, text) = (served.text.clone(), Arc::<str>::from(text.as_str()));
+                let add_special_tokens = request.add_special_tokens;
+                let characters = text.chars().count();
+                let work = move || prompt::encode_text(&model, &text, add_special_tokens);
+                (app.workers.run(work).await??, characters)
+            }
+        };
+        encoded.push(prompt::fit(ids, characters, asked, limits, Origin::Completion)?);
+    }
+    Ok(encoded)
+}
+
+/// The texts of the prompts, when they are to be echoed.
+#[must_use]
+pub fn echo(served: &Served, request: &CompletionRequest, ready: &Ready) -> Vec<String> {
+    if !request.echo {
+        return Vec::new();
+    }
+    let texts = request
+        .prompts
+        .iter()
+        .zip(&ready.prompts)
+        .map(|(prompt, encoded)| match prompt {
+            PromptInput::Text(text) => text.clone(),
+            PromptInput::Tokens(_) => served.text.tokenizer.decode(&encoded.ids, true),
+        });
+    texts.collect()
+}

@@ -1,0 +1,129 @@
+//! The rules of `POST /v1/completions`.
+
+use crate::http::body::JsonBody;
+use crate::http::check;
+use crate::http::completions::types::{CompletionFields, Prompt, UNBUILT};
+use crate::http::decoding::{Decoding, Limits};
+use crate::http::error::{ApiError, Rule};
+use crate::http::numbers::Integer;
+use crate::http::openai::types::{AnswerFields, SamplingFields, UNBUILT as SHARED_UNBUILT};
+use crate::http::openai::validate::{self as shared, AnswerForm, Asked, Logprobs};
+use crate::http::rules::Rules;
+use crate::http::unbuilt::refuse_unbuilt;
+
+/// What OpenAI generates when nobody says how much.
+const DEFAULT_MAX_TOKENS: u32 = 16;
+
+/// A request that keeps every rule.
+#[derive(Clone, Debug)]
+pub struct CompletionRequest {
+    /// In which form the answer comes.
+    pub(super) form: AnswerForm,
+    /// At least one; token ids are of the vocabulary.
+    pub(super) prompts: Vec<PromptInput>,
+    /// Put the prompt before the answer.
+    pub(super) echo: bool,
+    /// Whether the tokenizer adds BOS.
+    pub(super) add_special_tokens: bool,
+    /// How tokens are drawn.
+    pub(super) decoding: Decoding,
+}
+
+/// One prompt.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PromptInput {
+    /// To be tokenised.
+    Text(String),
+    /// Not empty, of the vocabulary.
+    Tokens(Vec<u32>),
+}
+
+/// Parses and checks a body.
+///
+/// # Errors
+/// With the first field at fault.
+pub fn validate(body: &JsonBody, rules: Rules<'_>) -> Result<CompletionRequest, ApiError> {
+    let fields: CompletionFields = body.parse()?;
+    let answer: AnswerFields = body.parse()?;
+    let sampling: SamplingFields = body.parse()?;
+    let form = shared::answer_form(&answer, rules.name)?;
+    refuse_unbuilt(body, UNBUILT)?;
+    refuse_unbuilt(body, SHARED_UNBUILT)?;
+    let max_tokens = shared::max_tokens(fields.max_completion_tokens, fields.max_tokens, rules.limits)?;
+    let logprobs = logprobs(fields.logprobs, rules.limits)?;
+    let echo = fields.echo.unwrap_or(false);
+    if echo && logprobs.wanted {
+        return Err(ApiError::unsupported("echo", "leave out `echo` or `logprobs`"));
+    }
+    let asked = Asked {
+        max_new_tokens: max_tokens,
+        default_max_new_tokens: Some(DEFAULT_MAX_TOKENS),
+        logprobs,
+        cache_salt: shared::cache_salt(sampling.cache_salt.as_deref(), rules.ids)?,
+    };
+    let prompts = prompts(
+        fields.prompt.ok_or_else(|| ApiError::missing("prompt"))?,
+        rules.limits,
+    )?;
+    let decoding = shared::decoding(sampling, asked, rules.limits, rules.defaults)?;
+    Ok(CompletionRequest {
+        form,
+        prompts,
+        echo,
+        add_special_tokens: fields.add_special_tokens.unwrap_or(true),
+        decoding,
+    })
+}
+
+fn logprobs(given: Option<Integer>, limits: &Limits) -> Result<Logprobs, ApiError> {
+    let top = check::integer("logprobs", given, 0, limits.max_top_logprobs)?;
+    Ok(Logprobs {
+        wanted: top.is_some(),
+        top: top.unwrap_or(0),
+    })
+}
+
+fn prompts(given: Prompt, limits: &Limits) -> Result<Vec<PromptInput>, ApiError> {
+    let empty = |param: &str| ApiError::invalid(param, Rule::Missing, format!("`{param}` cannot be empty"));
+    let most = limits.max_client_batch_size as usize;
+    match given {
+        Prompt::Text(text) if text.is_empty() => Err(empty("prompt")),
+        Prompt::Text(text) => Ok(vec![PromptInput::Text(text)]),
+        Prompt::Tokens(ids) => Ok(vec![PromptInput::Tokens(check::tokens(
+            "prompt",
+            &ids,
+            limits.vocab_size,
+        )?)]),
+        Prompt::Texts(texts) if texts.is_empty() => Err(empty("prompt")),
+        Prompt::Texts(texts) => {
+            check_batch(texts.len(), most)?;
+            let checked = texts.into_iter().enumerate().map(|(index, text)| {
+                if text.is_empty() {
+                    Err(empty(&format!("prompt[{index}]")))
+                } else {
+                    Ok(PromptInput::Text(text))
+                }
+            });
+            checked.collect()
+        }
+        Prompt::TokenLists(lists) => {
+            check_batch(lists.len(), most)?;
+            let checked = lists.iter().enumerate().map(|(index, ids)| {
+                let param = format!("prompt[{index}]");
+                if ids.is_empty() {
+                    return Err(empty(&param));
+                }
+                check::tokens(&param, ids, limits.vocab_size).map(PromptInput::Tokens)
+            });
+            checked.collect()
+        }
+    }
+}
+
+fn check_batch(given: usize, most: usize) -> Result<(), ApiError> {
+    if given <= most {
+        return Ok(());
+    }
+    let message = format!("`prompt` supports up to {most} prompts (--max-client-batch-size). Given: {given}");
+    Err(ApiError::invalid("prompt", Rule::Count, message))
+}

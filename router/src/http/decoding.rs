@@ -1,0 +1,143 @@
+//! How a request wants its tokens drawn and its text ended, checked, whichever route it came by.
+
+use std::sync::Arc;
+
+use crate::engine::api::{EngineInfo, Generate, Sampling};
+use crate::http::model::GenerationDefaults;
+use crate::http::settings::HttpSettings;
+
+/// Most answers a request may ask for.
+const MAX_CHOICES: u32 = 128;
+
+/// What a request's numbers are measured against.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// Token ids are below it.
+    pub vocab_size: u32,
+    /// Prompt and generated tokens.
+    pub max_total_tokens: u32,
+    /// Prompt tokens.
+    pub max_input_tokens: u32,
+    /// Alternatives returned a token.
+    pub max_top_logprobs: u32,
+    /// The same on the native routes.
+    pub max_top_n_tokens: u32,
+    /// Stop strings.
+    pub max_stop_sequences: u32,
+    /// Answers a prompt.
+    pub max_choices: u32,
+    /// Prompts a request.
+    pub max_client_batch_size: u32,
+}
+
+impl Limits {
+    /// Limits of flags and model together.
+    #[must_use]
+    pub fn new(settings: &HttpSettings, info: &EngineInfo) -> Self {
+        Self {
+            vocab_size: info.vocab_size,
+            max_total_tokens: info.max_total_tokens,
+            max_input_tokens: info.max_input_tokens,
+            max_top_logprobs: info.max_top_logprobs,
+            max_top_n_tokens: settings.max_top_n_tokens.min(info.max_top_logprobs),
+            max_stop_sequences: settings.max_stop_sequences,
+            max_choices: settings.max_concurrent_requests.min(MAX_CHOICES),
+            max_client_batch_size: settings.max_client_batch_size,
+        }
+    }
+}
+
+/// Where a text ends by what it says.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct StopStrings {
+    /// None of them empty.
+    pub strings: Vec<String>,
+    /// Whether the one that was found stays in the text.
+    pub keep: bool,
+}
+
+/// The checked parameters of a request.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Decoding {
+    /// How tokens are drawn.
+    pub(in crate::http) sampling: Sampling,
+    /// As asked for; `None`: as many as fit.
+    pub(in crate::http) max_new_tokens: Option<u32>,
+    /// Whether a client asked for that many, and is to be told when they do not fit.
+    pub(in crate::http) insists: bool,
+    /// Tokens before which nothing ends the text.
+    pub(in crate::http) min_new_tokens: u32,
+    /// The request's own, beside EOS.
+    pub(in crate::http) stop_token_ids: Vec<u32>,
+    /// Whether EOS ends nothing.
+    pub(in crate::http) ignore_eos: bool,
+    /// As asked for.
+    pub(in crate::http) seed: Option<u64>,
+    /// Cached blocks are shared between equal ones.
+    pub(in crate::http) cache_salt: u64,
+    /// Strings that end the text.
+    pub(in crate::http) stop: StopStrings,
+    /// Answers a prompt.
+    pub(in crate::http) choices: u32,
+}
+
+impl Decoding {
+    /// The submissions of one prompt, one a choice. `room`: tokens that may be generated at most.
+    pub(in crate::http) fn generates<'a>(
+        &'a self,
+        prompt: &'a Arc<[u32]>,
+        defaults: &GenerationDefaults,
+        room: u32,
+        seed: u64,
+    ) -> impl Iterator<Item = Generate> + 'a {
+        let max_new_tokens = self.max_new_tokens.map_or(room, |asked| asked.min(room)).max(1);
+        let stop_token_ids = self.stop_tokens(defaults);
+        (0..self.choices).map(move |choice| Generate {
+            prompt: prompt.clone(),
+            sampling: self.sampling.clone(),
+            max_new_tokens,
+            min_new_tokens: self.min_new_tokens.min(max_new_tokens),
+            stop_token_ids: stop_token_ids.clone(),
+            seed: self.seed.unwrap_or(seed),
+            choice,
+            cache_salt: self.cache_salt,
+            tenant: 0,
+            priority: 0,
+        })
+    }
+
+    /// Tokens that must fit behind the prompt.
+    pub(in crate::http) fn must_fit(&self) -> Option<u32> {
+        self.max_new_tokens.filter(|_| self.insists)
+    }
+
+    /// EOS and the request's own stop tokens, sorted, each once.
+    pub(in crate::http) fn stop_tokens(&self, defaults: &GenerationDefaults) -> Arc<[u32]> {
+        let mut ids = self.stop_token_ids.clone();
+        if !self.ignore_eos {
+            ids.extend_from_slice(&defaults.eos_token_ids);
+        }
+        ids.sort_unstable();
+        ids.dedup();
+        ids.into()
+    }
+}
+
+#[cfg(test)]
+pub(in crate::http) mod tests {
+    use super::*;
+
+    /// Limits of a small model.
+    pub fn limits() -> Limits {
+        Limits {
+            vocab_size: 100,
+            max_total_tokens: 64,
+            max_input_tokens: 63,
+            max_top_logprobs: 20,
+            max_top_n_tokens: 5,
+            max_stop_sequences: 4,
+            max_choices: 8,
+            max_client_batch_size: 4,
+        }
+    }
+}

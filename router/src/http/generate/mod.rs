@@ -1,0 +1,83 @@
+//! `POST /generate`, `/generate_stream` and `/`
+
+mod convert;
+mod stream;
+mod types;
+mod validate;
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use axum::extract::{Request, State};
+use axum::response::Response;
+
+use crate::http::answer::{self, Handled};
+use crate::http::app::App;
+use crate::http::error::Dialect;
+use crate::http::sse::EventBody;
+use crate::http::start::start;
+
+/// What the three routes differ in.
+#[derive(Clone, Copy, Debug)]
+struct Route {
+    /// Streams whatever the body says.
+    streams: bool,
+    /// Follows the body's `stream`, puts the prompt before the text, and answers with a list.
+    compatible: bool,
+}
+
+/// `POST /generate`
+pub async fn route(State(app): State<Arc<App>>, request: Request) -> Response {
+    let route = Route {
+        streams: false,
+        compatible: false,
+    };
+    answer::generation(&app, Dialect::Native, handle(&app, request, route)).await
+}
+
+/// `POST /generate_stream`
+pub async fn route_stream(State(app): State<Arc<App>>, request: Request) -> Response {
+    let route = Route {
+        streams: true,
+        compatible: false,
+    };
+    answer::generation(&app, Dialect::Native, handle(&app, request, route)).await
+}
+
+/// `POST /`
+pub async fn route_compatible(State(app): State<Arc<App>>, request: Request) -> Response {
+    let route = Route {
+        streams: false,
+        compatible: true,
+    };
+    answer::generation(&app, Dialect::Native, handle(&app, request, route)).await
+}
+
+async fn handle(app: &Arc<App>, request: Request, route: Route) -> Handled {
+    let began = Instant::now();
+    let (served, body) = answer::admit(app, request).await?;
+    let validate = if route.streams {
+        validate::validate_stream
+    } else {
+        validate::validate
+    };
+    let mut request = answer::checked(app, &served, body, validate).await?;
+    // Drawn here, not behind, as the answer tells it.
+    request.decoding.seed.get_or_insert_with(|| app.ids.number());
+    let ready = convert::convert(app, &served, &request, began).await?;
+    let running = start(app, &served, ready).await?;
+    let answer = stream::Answer::new(&request, route.compatible);
+    let follows = route.streams || (route.compatible && request.stream);
+    if follows {
+        let headers = stream::first_headers(&running);
+        let events = EventBody::open(running, stream::Events::new(answer)).await?;
+        let mut response = answer::events(events);
+        response.headers_mut().extend(headers);
+        Ok(response)
+    } else {
+        let (body, headers) = stream::collect(running, &answer, route.compatible).await?;
+        let mut response = answer::json(body);
+        response.headers_mut().extend(headers);
+        Ok(response)
+    }
+}

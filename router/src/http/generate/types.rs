@@ -1,0 +1,83 @@
+//! The bodies of the native routes, as clients send them.
+
+use serde::Deserialize;
+
+use crate::http::numbers::{Integer, Number};
+use crate::http::openai::types::OneOrMany;
+use crate::http::unbuilt::{Given, Harmless, Unbuilt};
+
+/// `POST /generate`, `/generate_stream` and `/`.
+#[derive(Clone, Debug, Default, Deserialize)]
+pub struct GenerateFields {
+    /// Needed, not empty.
+    pub inputs: Option<String>,
+    /// How to go on from it.
+    pub parameters: Option<Parameters>,
+    /// Only `/` reads it.
+    pub stream: Option<bool>,
+}
+
+/// Everything about a generation but its text.
+#[derive(Clone, Debug, Default, Deserialize)]
+pub struct Parameters {
+    /// Draw tokens, or take the likeliest. Absent: yes without `parameters`, no with them.
+    pub do_sample: Option<bool>,
+    /// Strictly positive.
+    pub temperature: Option<Number>,
+    /// Strictly positive.
+    pub top_k: Option<Integer>,
+    /// In (0, 1].
+    pub top_p: Option<Number>,
+    /// In (0, 1].
+    pub typical_p: Option<Number>,
+    /// Strictly positive.
+    pub repetition_penalty: Option<Number>,
+    /// In [-2, 2].
+    pub frequency_penalty: Option<Number>,
+    /// Strictly positive; absent: as many as fit.
+    pub max_new_tokens: Option<Integer>,
+    /// Put the prompt before the text.
+    pub return_full_text: Option<bool>,
+    /// Strings at which the text ends.
+    pub stop: Option<OneOrMany>,
+    /// Keep so many of the prompt's last tokens.
+    pub truncate: Option<Integer>,
+    /// Tell tokens and the reason of the end.
+    pub details: Option<bool>,
+    /// Absent: random.
+    pub seed: Option<Integer>,
+    /// Tell this many of the most likely tokens.
+    pub top_n_tokens: Option<Integer>,
+    /// Not built but for 1.
+    pub best_of: Option<Given>,
+    /// Not built.
+    pub watermark: Option<Given>,
+    /// Not built.
+    pub decoder_input_details: Option<Given>,
+    /// Not built.
+    pub grammar: Option<Given>,
+    /// Not built.
+    pub adapter_id: Option<String>,
+}
+
+impl Parameters {
+    /// Fields that are known and not built, each with its value.
+    #[must_use]
+    pub fn unbuilt(&self) -> [(Unbuilt, Option<&Given>); 4] {
+        [
+            (
+                Unbuilt::unless("best_of", &[Harmless::Number(1.0)]),
+                self.best_of.as_ref(),
+            ),
+            (
+                Unbuilt::unless("watermark", &[Harmless::Bool(false)]),
+                self.watermark.as_ref(),
+            ),
+            (
+                Unbuilt::unless("decoder_input_details", &[Harmless::Bool(false)]),
+                self.decoder_input_details.as_ref(),
+            ),
+            (Unbuilt::always("grammar"), self.grammar.as_ref()),
+        ]
+    }
+}

@@ -1,0 +1,43 @@
+//! The HTTP side: OpenAI's routes under `/v1`, the native routes beside them.
+//!
+//! A generation route is a folder: `types` (what may be sent), `validate` (the rules, once),
+//! `convert` (to a prompt that may run), `stream` (how the answer is spelled). `start` and
+//! `running` are what they share between `convert` and `stream`.
+
+mod admission;
+mod answer;
+mod app;
+mod auth;
+mod body;
+mod chat;
+mod check;
+mod completions;
+mod decoding;
+mod error;
+mod fallback;
+mod generate;
+mod health;
+mod ids;
+mod info;
+mod metrics;
+mod model;
+mod models;
+mod numbers;
+mod openai;
+mod prompt;
+mod rules;
+mod running;
+mod scrape;
+mod server;
+mod settings;
+mod sse;
+mod start;
+mod tokenize;
+mod trace;
+mod unbuilt;
+mod workers;
+
+pub use app::App;
+pub use model::ModelSlot;
+pub use server::serve;
+pub use settings::{ApiKey, HttpSettings, TransportLimits};

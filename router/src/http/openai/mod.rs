@@ -1,0 +1,6 @@
+//! What the routes under `/v1` share.
+
+pub mod logprobs;
+pub mod shapes;
+pub mod types;
+pub mod validate;

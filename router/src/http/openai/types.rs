@@ -1,0 +1,160 @@
+//! Fields that chat and completions share, as clients send them.
+//!
+//! Everything is optional and null is absent. Rules are in `validate`.
+
+use std::fmt;
+
+use serde::Deserialize;
+use serde::de::{Deserializer, SeqAccess, Visitor};
+
+use crate::http::numbers::{Integer, Number};
+use crate::http::unbuilt::{Harmless, Unbuilt};
+
+/// How to draw tokens and when to end.
+#[derive(Clone, Debug, Default, Deserialize)]
+pub struct SamplingFields {
+    /// 0 is greedy.
+    pub temperature: Option<Number>,
+    /// 1 is off.
+    pub top_p: Option<Number>,
+    /// 0 and -1 are off.
+    pub top_k: Option<Integer>,
+    /// 0 is off.
+    pub min_p: Option<Number>,
+    /// 1 is off.
+    pub typical_p: Option<Number>,
+    /// 1 is off.
+    pub repetition_penalty: Option<Number>,
+    /// 0 is off.
+    pub frequency_penalty: Option<Number>,
+    /// 0 is off.
+    pub presence_penalty: Option<Number>,
+    /// -1 is none.
+    pub seed: Option<Integer>,
+    /// Strings at which the text ends.
+    pub stop: Option<OneOrMany>,
+    /// Tokens at which the text ends.
+    pub stop_token_ids: Option<Vec<Integer>>,
+    /// Keep the stop string in the text.
+    pub include_stop_str_in_output: Option<bool>,
+    /// Go on at EOS.
+    pub ignore_eos: Option<bool>,
+    /// Tokens before which nothing ends the text.
+    pub min_tokens: Option<Integer>,
+    /// Token id to bias.
+    pub logit_bias: Option<LogitBias>,
+    /// The only tokens to draw.
+    pub allowed_token_ids: Option<Vec<Integer>>,
+    /// Answers a prompt.
+    pub n: Option<Integer>,
+    /// Cached blocks are shared between requests of equal salt.
+    pub cache_salt: Option<String>,
+}
+
+/// Which model, and in which form the answer comes.
+#[derive(Clone, Debug, Default, Deserialize)]
+pub struct AnswerFields {
+    /// Absent, empty, `tgi`, `dummy` and the own name are the base model.
+    pub model: Option<String>,
+    /// Server-sent events.
+    pub stream: Option<bool>,
+    /// Only with `stream`.
+    pub stream_options: Option<StreamOptions>,
+}
+
+/// See `AnswerFields`.
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+pub struct StreamOptions {
+    /// A last chunk with `usage`.
+    pub include_usage: Option<bool>,
+    /// `usage` in every chunk.
+    pub continuous_usage_stats: Option<bool>,
+}
+
+/// Fields of both routes that are known and not built.
+pub const UNBUILT: &[Unbuilt] = &[
+    Unbuilt::unless("response_format", &[Harmless::Type("text")])
+        .or("leave it out or use {\"type\":\"text\"}"),
+    Unbuilt::unless("best_of", &[Harmless::Number(1.0)]).or("use `n`"),
+    Unbuilt::unless("use_beam_search", &[Harmless::Bool(false)]),
+    Unbuilt::unless("length_penalty", &[Harmless::Number(1.0)]),
+    Unbuilt::unless("skip_special_tokens", &[Harmless::Bool(true)]),
+    Unbuilt::unless("spaces_between_special_tokens", &[Harmless::Bool(true)]),
+    Unbuilt::always("truncate_prompt_tokens").or("shorten the prompt"),
+    Unbuilt::always("prompt_logprobs"),
+    Unbuilt::unless("bad_words", &[Harmless::EmptyList]).or("use `logit_bias`"),
+    Unbuilt::always("structured_outputs"),
+    Unbuilt::always("guided_json"),
+    Unbuilt::always("guided_regex"),
+    Unbuilt::always("guided_choice"),
+    Unbuilt::always("guided_grammar"),
+    Unbuilt::unless("priority", &[Harmless::Number(0.0)]),
+    Unbuilt::unless("return_tokens_as_token_ids", &[Harmless::Bool(false)]),
+    Unbuilt::unless("return_token_ids", &[Harmless::Bool(false)]),
+    Unbuilt::unless("watermark", &[Harmless::Bool(false)]),
+    Unbuilt::always("kv_transfer_params"),
+    Unbuilt::unless("vllm_xargs", &[Harmless::EmptyObject]),
+    Unbuilt::always("repetition_detection"),
+    Unbuilt::always("thinking_token_budget"),
+    Unbuilt::unless("logits_processors", &[Harmless::EmptyList]),
+];
+
+/// A string, or a list of them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OneOrMany(pub Vec<String>);
+
+impl<'de> Deserialize<'de> for OneOrMany {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct OneOrManyVisitor;
+
+        impl<'de> Visitor<'de> for OneOrManyVisitor {
+            type Value = OneOrMany;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a string or a list of strings")
+            }
+
+            fn visit_str<E>(self, value: &str) -> Result<OneOrMany, E> {
+                Ok(OneOrMany(vec![value.to_owned()]))
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<OneOrMany, A::Error> {
+                let mut all = Vec::new();
+                while let Some(text) = seq.next_element()? {
+                    all.push(text);
+                }
+                Ok(OneOrMany(all))
+            }
+        }
+
+        deserializer.deserialize_any(OneOrManyVisitor)
+    }
+}
+
+/// An object from token id, written as a string, to bias.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct LogitBias(pub Vec<(String, Number)>);
+
+impl<'de> Deserialize<'de> for LogitBias {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct BiasVisitor;
+
+        impl<'de> Visitor<'de> for BiasVisitor {
+            type Value = LogitBias;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object from token id to bias")
+            }
+
+            fn visit_map<A: serde::de::MapAccess<'de>>(self, mut map: A) -> Result<LogitBias, A::Error> {
+                let mut all = Vec::new();
+                while let Some(entry) = map.next_entry()? {
+                    all.push(entry);
+                }
+                Ok(LogitBias(all))
+            }
+        }
+
+        deserializer.deserialize_map(BiasVisitor)
+    }
+}

@@ -1,0 +1,204 @@
+//! Prompts as token ids that leave room for an answer.
+
+use std::sync::Arc;
+
+use shardline_text::{EncodeOptions, ModelText, TokenizeError};
+
+use crate::http::decoding::Limits;
+use crate::http::error::{ApiError, Rule};
+
+/// The most bytes a token is taken to stand for, when a text is refused by its length alone. The
+/// longest tokens of today's vocabularies are runs of 128 and 256 spaces.
+const MAX_BYTES_PER_TOKEN: usize = 256;
+
+/// A prompt and the room behind it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Encoded {
+    /// Not empty.
+    pub ids: Arc<[u32]>,
+    /// Tokens that may be generated, at least one.
+    pub room: u32,
+    /// Characters of the text; 0 for a prompt that came as token ids.
+    pub characters: usize,
+}
+
+impl Encoded {
+    /// Tokens of the prompt.
+    #[must_use]
+    pub fn tokens(&self) -> u32 {
+        u32::try_from(self.ids.len()).unwrap_or(u32::MAX)
+    }
+}
+
+/// Whose words a refusal uses, and which field it names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// `messages`
+    Chat,
+    /// `prompt`
+    Completion,
+    /// `inputs`
+    Native,
+}
+
+impl Origin {
+    fn field(self) -> &'static str {
+        match self {
+            Self::Chat => "messages",
+            Self::Completion => "prompt",
+            Self::Native => "inputs",
+        }
+    }
+}
+
+/// Refuses a text that cannot fit however it is tokenised.
+///
+/// # Errors
+/// `TooLong`.
+pub fn check_bytes(text: &str, limits: &Limits, origin: Origin) -> Result<(), ApiError> {
+    let least = text.len() / MAX_BYTES_PER_TOKEN;
+    if least <= limits.max_input_tokens as usize {
+        return Ok(());
+    }
+    let field = origin.field();
+    let message = format!(
+        "`{field}` must have less than {} tokens. Given: {} bytes, which are at least {least} tokens; send less text",
+        limits.max_input_tokens,
+        text.len()
+    );
+    Err(ApiError::TooLong {
+        param: field,
+        message,
+    })
+}
+
+/// Tokenises a text in which control tokens may be spelled out.
+///
+/// # Errors
+/// When it does not fit or cannot be tokenised.
+pub fn encode_text(model: &ModelText, text: &str, add_special_tokens: bool) -> Result<Vec<u32>, ApiError> {
+    let options = EncodeOptions {
+        add_special_tokens,
+        control_tokens: true,
+    };
+    model
+        .tokenizer
+        .encode(text, options)
+        .map_err(|error| not_encoded(&error))
+}
+
+/// What a tokenizer's refusal means.
+#[must_use]
+pub fn not_encoded(error: &TokenizeError) -> ApiError {
+    match error {
+        TokenizeError::NotPlain { .. } => ApiError::invalid("messages", Rule::Value, error.to_string()),
+        _ => ApiError::Internal {
+            cause: "the tokenizer failed on this text".to_owned(),
+        },
+    }
+}
+
+/// Checks a prompt against the limits. `asked`: how many tokens the client wants.
+///
+/// # Errors
+/// When it is empty, too long, or leaves too little room.
+pub fn fit(
+    ids: Vec<u32>,
+    characters: usize,
+    asked: Option<u32>,
+    limits: &Limits,
+    origin: Origin,
+) -> Result<Encoded, ApiError> {
+    let field = origin.field();
+    let tokens = u32::try_from(ids.len()).unwrap_or(u32::MAX);
+    if tokens == 0 {
+        return Err(ApiError::invalid(
+            field,
+            Rule::Missing,
+            format!("`{field}` cannot be empty"),
+        ));
+    }
+    let room = limits.max_total_tokens.saturating_sub(tokens);
+    if tokens > limits.max_input_tokens || room == 0 {
+        let most = limits
+            .max_input_tokens
+            .min(limits.max_total_tokens.saturating_sub(1));
+        let message = match origin {
+            Origin::Native => format!("`inputs` must have less than {most} tokens. Given: {tokens}"),
+            _ => format!(
+                "This model takes at most {most} prompt tokens (--max-input-tokens), and `{field}` has {tokens}; \
+                 shorten it by {}.",
+                tokens - most
+            ),
+        };
+        return Err(ApiError::TooLong {
+            param: field,
+            message,
+        });
+    }
+    if let Some(asked) = asked.filter(|asked| *asked > room) {
+        let message = match origin {
+            Origin::Native => format!(
+                "`inputs` tokens + `max_new_tokens` must be <= {}. Given: {tokens} `inputs` tokens and {asked} \
+                 `max_new_tokens`",
+                limits.max_total_tokens
+            ),
+            _ => format!(
+                "This model's maximum context length is {} tokens (--max-total-tokens). However, you asked for {} \
+                 tokens ({tokens} in `{field}`, {asked} in the answer). Shorten one of them.",
+                limits.max_total_tokens,
+                u64::from(tokens) + u64::from(asked)
+            ),
+        };
+        return Err(ApiError::TooLong {
+            param: field,
+            message,
+        });
+    }
+    Ok(Encoded {
+        ids: ids.into(),
+        room,
+        characters,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::http::decoding::tests::limits;
+
+    #[test]
+    fn what_fits_says_how_much_room_is_left() {
+        let limits = limits();
+        let encoded = fit(vec![1; 10], 7, Some(5), &limits, Origin::Chat).unwrap();
+        assert_eq!(
+            (encoded.tokens(), encoded.room, encoded.characters),
+            (10, limits.max_total_tokens - 10, 7)
+        );
+        let most = limits.max_input_tokens as usize;
+        assert_eq!(
+            fit(vec![1; most], 0, Some(1), &limits, Origin::Chat)
+                .unwrap()
+                .room,
+            1
+        );
+    }
+
+    #[test]
+    fn refusals_hold_both_counts_and_the_limit() {
+        let limits = limits();
+        let text = |result: Result<Encoded, ApiError>| result.unwrap_err().to_string();
+        insta::assert_snapshot!(text(fit(vec![1; 64], 0, None, &limits, Origin::Chat)));
+        insta::assert_snapshot!(text(fit(vec![1; 64], 0, None, &limits, Origin::Native)));
+        insta::assert_snapshot!(text(fit(vec![1; 60], 0, Some(5), &limits, Origin::Completion)));
+        insta::assert_snapshot!(text(fit(vec![1; 60], 0, Some(5), &limits, Origin::Native)));
+        insta::assert_snapshot!(text(fit(Vec::new(), 0, None, &limits, Origin::Native)));
+        let long = "a".repeat((limits.max_input_tokens as usize + 1) * MAX_BYTES_PER_TOKEN);
+        insta::assert_snapshot!(
+            check_bytes(&long, &limits, Origin::Native)
+                .unwrap_err()
+                .to_string()
+        );
+        assert!(check_bytes(&long[1..], &limits, Origin::Native).is_ok());
+    }
+}

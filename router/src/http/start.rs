@@ -1,0 +1,101 @@
+//! From checked parameters and prompts to a running session, the same for every route.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use shardline_text::stream::StreamOptions;
+use shardline_text::{StopStrings, TextStream};
+
+use crate::http::admission::Place;
+use crate::http::app::{App, Served};
+use crate::http::decoding::Decoding;
+use crate::http::error::{ApiError, Rule};
+use crate::http::prompt::Encoded;
+use crate::http::running::{Facts, Running};
+use crate::session::{Accounts, Choice, ChoiceRules, Session};
+
+/// How a route wants its text.
+#[derive(Clone, Copy, Debug)]
+pub struct TextRules {
+    /// The text goes on from the prompt: a space at its beginning is kept.
+    pub continuing: bool,
+    /// Whether the stop token that ends the text belongs to it.
+    pub keep_stop_token: bool,
+    /// Whether tokens are told together with the text they stand for.
+    pub settle: bool,
+}
+
+/// A request that may run.
+#[derive(Debug)]
+pub struct Ready {
+    /// When its first byte was here.
+    pub began: Instant,
+    /// Room for all its sequences.
+    pub place: Place,
+    /// At least one; each leaves room for a token.
+    pub prompts: Vec<Encoded>,
+    /// How tokens are drawn.
+    pub decoding: Decoding,
+    /// How tokens become text.
+    pub rules: TextRules,
+}
+
+/// Submits all sequences. Dropping the future cancels those that are submitted already.
+///
+/// # Errors
+/// When the engine refuses one; the others are cancelled.
+pub async fn start(app: &Arc<App>, served: &Served, ready: Ready) -> Result<Running, ApiError> {
+    let Ready {
+        began,
+        place,
+        prompts,
+        decoding,
+        rules,
+    } = ready;
+    let defaults = &served.text.generation;
+    let stop = StopStrings::new(&decoding.stop.strings)
+        .map_err(|error| ApiError::invalid("stop", Rule::Value, error.to_string()))?;
+    let text = TextStream::new(
+        served.text.tokenizer.clone(),
+        StreamOptions {
+            skip_special_tokens: true,
+            continuing: rules.continuing,
+            stop,
+            include_stop_string: decoding.stop.keep,
+            min_tokens: decoding.min_new_tokens,
+        },
+    );
+    let stop_tokens = decoding.stop_tokens(defaults);
+    let mut choices = Vec::with_capacity(prompts.len() * decoding.choices as usize);
+    let mut max_new_tokens = 0;
+    for prompt in &prompts {
+        let seed = app.ids.number();
+        for generate in decoding.generates(&prompt.ids, defaults, prompt.room, seed) {
+            max_new_tokens = generate.max_new_tokens;
+            let rules = ChoiceRules {
+                stop_tokens: stop_tokens.clone(),
+                min_new_tokens: generate.min_new_tokens,
+                max_new_tokens: generate.max_new_tokens,
+                keep_stop_token: rules.keep_stop_token,
+                settle: rules.settle,
+            };
+            let generation = app.engine.submit(generate).await?;
+            choices.push(Choice::new(generation, text.clone(), rules));
+        }
+    }
+    let prompt_tokens = prompts.iter().map(Encoded::tokens).sum();
+    let accounts = Accounts::new(began, prompt_tokens, prompts.len(), decoding.choices as usize);
+    let facts = Facts {
+        validation: began.elapsed(),
+        max_new_tokens,
+        prompt_characters: prompts.iter().map(|prompt| prompt.characters).sum(),
+    };
+    let session = Session::new(choices, accounts);
+    Ok(Running::new(
+        app.clone(),
+        served.text.tokenizer.clone(),
+        session,
+        place,
+        facts,
+    ))
+}
