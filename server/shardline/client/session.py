@@ -67,7 +67,9 @@ class Session:
         responses = [rank.receive() for rank in self._ranks]
         for rank, response in zip(self._ranks, responses, strict=True):
             if response.step_id != self._step_id:
-                raise ShardFailed(f"{rank.address}: answered step {response.step_id} instead of {self._step_id}")
+                raise ShardFailed(
+                    f"{rank.address}: answered step {response.step_id} instead of {self._step_id}"
+                )
         return list(decode(responses[0].outcomes))
 
     def close(self) -> None:
@@ -112,7 +114,9 @@ def decode(outcomes: Any) -> Iterator[Sampled]:
         if row_status != ROW_OK:
             yield Sampled(sequence_id, None)
         for _ in range(count):
-            yield Sampled(sequence_id, int(tokens[token]), _number(logprobs, token), tops[token] if tops else ())
+            yield Sampled(
+                sequence_id, int(tokens[token]), _number(logprobs, token), tops[token] if tops else ()
+            )
             token += 1
 
 
