@@ -83,12 +83,13 @@ class Fleet:
         self.living: list[Sequence] = []
         self._flying: deque[tuple[PendingStep, list[Sequence]]] = deque()
         self.host_s: list[float] = []
+        self.sampling = GREEDY
 
     def add(self, prompt: int, wanted: int) -> Sequence:
         """A sequence with a prompt of fresh random tokens."""
         tokens = self._numbers.integers(0, self._info.vocab_size, prompt, dtype=np.int32)
         sequence = Sequence(self._next, prompt, wanted, submitted_s=time.perf_counter())
-        self._new.append(NewSequence(self._next, tokens.tobytes(), prompt, sampling=GREEDY))
+        self._new.append(NewSequence(self._next, tokens.tobytes(), prompt, sampling=self.sampling))
         self._next += 1
         self.living.append(sequence)
         return sequence

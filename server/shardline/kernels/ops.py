@@ -170,7 +170,15 @@ class TritonOps(Ops):
         return self._product_of_normed(h, weight, product)
 
     def _library(self, x: Tensor, weight: LinearWeight) -> Tensor:
-        return torch.nn.functional.linear(x, weight.weight, weight.bias)
+        """The vendor's product. Which of its two libraries is faster depends on the shape alone."""
+        columns, inner = weight.weight.shape
+        if not self.choices.prefers_lt(x.shape[0], columns, inner):
+            return torch.nn.functional.linear(x, weight.weight, weight.bias)
+        torch.backends.cuda.preferred_blas_library("cublaslt")
+        try:
+            return torch.nn.functional.linear(x, weight.weight, weight.bias)
+        finally:
+            torch.backends.cuda.preferred_blas_library("cublas")
 
     def _one_row(
         self, x: Tensor, weight: LinearWeight, out: Tensor, product: Product, norm: Norm | None

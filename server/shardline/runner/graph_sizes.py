@@ -88,6 +88,11 @@ class GraphSizes:
         order = sorted(decode, key=lambda size: -size.tokens)
         return (*sorted(mixed, key=lambda size: -size.tokens), *order)
 
+    def decode_sizes(self) -> tuple[GraphSize, ...]:
+        """All decode sizes, the largest first."""
+        sizes = {self._decode(min(rows, self.max_rows)) for rows in self.decode_rows}
+        return tuple(sorted(sizes, key=lambda size: -size.tokens))
+
     def _decode(self, rows: int) -> GraphSize:
         padded = _round_up(rows, self.decode_rows, self.max_rows) or self.max_rows
         return GraphSize(padded, padded, 0)

@@ -111,12 +111,16 @@ class GraphForward:
         count = inputs.num_samples
         return Sampled(self._tokens[:count], self._valid[:count], None, None, None)
 
-    def capture(self, size: GraphSize, sampling: Sampling) -> None:
-        """Captures a size from inputs of padding, after a run that compiles and loads its kernels."""
+    def capture(self, size: GraphSize, sampling: Sampling, run_first: bool = True) -> None:
+        """Captures a size from inputs of padding.
+
+        `run_first`: compile and load the kernels by a run, which a capture must not have to do.
+        """
         inputs = representative(self._parts.inputs.blank(size.padding), size)
         # In a decode step the tokens are the samples, in the same order.
         decode = size.chunk_rows == 0
-        self._step(inputs, sampling, all_sample=decode)
+        if run_first:
+            self._step(inputs, sampling, all_sample=decode)
         graph = torch.cuda.CUDAGraph()
         current = torch.cuda.current_stream(self._parts.device)
         self._stream.wait_stream(current)
@@ -131,9 +135,9 @@ class GraphForward:
         self._graphs[(size, sampling)] = Captured(graph, logits)
 
     def warm_up(self, report: Callable[[str], None], workers: int) -> None:
-        """Compiles the kernels of all sizes and captures a decode size of each kind.
+        """Compiles the kernels of all sizes and captures all decode sizes.
 
-        The other sizes are captured when they are needed, in some 20 ms each.
+        Mixed sizes are captured when they are needed, in some 30 ms each.
         """
         sizes = self._parts.sizes.representatives()
         with dry_run() as missing:
@@ -143,9 +147,14 @@ class GraphForward:
                     self._step(inputs, sampling, all_sample=size.chunk_rows == 0)
         report(f"compiling {len(missing.variants)} kernels")
         compile_missing(missing, self._parts.device, workers)
-        report(f"capturing {len(sizes)} sizes of steps")
-        for size in sizes:
-            self.capture(size, Sampling.GREEDY)
+        report("capturing decode steps")
+        for sampling in (Sampling.DRAWN, Sampling.GREEDY):
+            for size in sizes:
+                self.capture(size, sampling)
+        for size in self._parts.sizes.decode_sizes():
+            for sampling in (Sampling.DRAWN, Sampling.GREEDY):
+                if (size, sampling) not in self._graphs:
+                    self.capture(size, sampling, run_first=False)
 
     def _step(self, inputs: StepInputs, sampling: Sampling, all_sample: bool) -> Tensor | None:
         """The step's work; logits when it ends there. `all_sample`: every token is sampled from."""
