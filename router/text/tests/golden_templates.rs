@@ -1,4 +1,5 @@
 //! Prompts are those that the transformers library renders (`golden/make.py`).
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod support;
 
@@ -46,7 +47,11 @@ fn templates(name: &str) -> ChatTemplates {
         eos_token: Some("</s>".to_owned()),
         ..TemplateVariables::default()
     };
-    let source = TemplateSource { name: "default".to_owned(), text, path };
+    let source = TemplateSource {
+        name: "default".to_owned(),
+        text,
+        path,
+    };
     ChatTemplates::compile(vec![source], variables).expect("the template compiles")
 }
 
@@ -57,7 +62,9 @@ fn prompts_equal_those_of_transformers() {
     let cases: Vec<Case> = golden_json("chat_templates.json");
     assert!(cases.len() > 150);
     for (index, case) in cases.into_iter().enumerate() {
-        let templates = compiled.entry(case.template.clone()).or_insert_with(|| templates(&case.template));
+        let templates = compiled
+            .entry(case.template.clone())
+            .or_insert_with(|| templates(&case.template));
         let request = ChatRequest {
             messages: case.messages,
             tools: case.tools,
@@ -70,8 +77,12 @@ fn prompts_equal_those_of_transformers() {
         };
         let rendered = templates.render(&request, model.tokenizer.control_tokens());
         match (rendered, case.expected) {
-            (Ok(chat), Expected::Text(text)) => assert_eq!(chat.text(), text, "case {index}, {}", case.template),
-            (Err(TemplateError::Raised { message }), Expected::Refused(expected)) => assert_eq!(message, expected),
+            (Ok(chat), Expected::Text(text)) => {
+                assert_eq!(chat.text(), text, "case {index}, {}", case.template)
+            }
+            (Err(TemplateError::Raised { message }), Expected::Refused(expected)) => {
+                assert_eq!(message, expected)
+            }
             (rendered, expected) => panic!("case {index}, {}: {rendered:?}, not {expected:?}", case.template),
         }
     }

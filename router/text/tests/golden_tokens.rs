@@ -1,4 +1,5 @@
 //! Token ids are those of the oracles that `golden/make.py` asked.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod support;
 
@@ -14,7 +15,10 @@ struct Entry {
     decoded: Option<String>,
 }
 
-const BARE: EncodeOptions = EncodeOptions { add_special_tokens: false, control_tokens: true };
+const BARE: EncodeOptions = EncodeOptions {
+    add_special_tokens: false,
+    control_tokens: true,
+};
 
 fn compare(model: &ModelText, golden: &str) -> usize {
     let entries: Vec<Entry> = golden_json(golden);
@@ -22,7 +26,12 @@ fn compare(model: &ModelText, golden: &str) -> usize {
         let ids = model.tokenizer.encode(&entry.text, BARE).unwrap();
         assert_eq!(ids, entry.ids, "{golden}: {:?}", entry.text);
         let expected = entry.decoded.as_ref().unwrap_or(&entry.text);
-        assert_eq!(&model.tokenizer.decode(&ids, false), expected, "{golden}: {:?}", entry.text);
+        assert_eq!(
+            &model.tokenizer.decode(&ids, false),
+            expected,
+            "{golden}: {:?}",
+            entry.text
+        );
     }
     entries.len()
 }
@@ -48,7 +57,12 @@ fn qwen2_rule() {
     let model = golden_model("qwen2.gguf");
     let entries: Vec<Entry> = golden_json("qwen2.json");
     for entry in entries {
-        assert_eq!(model.tokenizer.encode(&entry.text, BARE).unwrap(), entry.ids, "{:?}", entry.text);
+        assert_eq!(
+            model.tokenizer.encode(&entry.text, BARE).unwrap(),
+            entry.ids,
+            "{:?}",
+            entry.text
+        );
     }
 }
 
@@ -67,9 +81,15 @@ fn offsets_are_characters_and_cover_the_text() {
         let characters: Vec<char> = entry.text.chars().collect();
         let mut covered = 0;
         for token in tokens {
-            let span: String = characters[token.start as usize..token.stop as usize].iter().collect();
+            let span: String = characters[token.start as usize..token.stop as usize]
+                .iter()
+                .collect();
             assert_eq!(token.text, span);
-            assert!(token.start <= covered && token.stop >= covered, "{:?}", entry.text);
+            assert!(
+                token.start <= covered && token.stop >= covered,
+                "{:?}",
+                entry.text
+            );
             covered = token.stop;
         }
         assert_eq!(covered as usize, characters.len());
@@ -85,8 +105,14 @@ fn special_tokens_are_put_around_a_text_and_carry_their_spelling() {
     assert_eq!(with[0], begin);
     assert_eq!(with[1..], without);
     let offsets = model.tokenizer.encode_with_offsets("Hello", true).unwrap();
-    assert_eq!((offsets[0].text.as_str(), offsets[0].start, offsets[0].stop), ("<|begin|>", 0, 0));
-    let plain = EncodeOptions { add_special_tokens: true, control_tokens: false };
+    assert_eq!(
+        (offsets[0].text.as_str(), offsets[0].start, offsets[0].stop),
+        ("<|begin|>", 0, 0)
+    );
+    let plain = EncodeOptions {
+        add_special_tokens: true,
+        control_tokens: false,
+    };
     let ids = model.tokenizer.encode("Hello<|end|> x", plain).unwrap();
     assert_eq!(ids[0], begin);
     assert!(!ids.contains(&model.tokenizer.token_id("<|end|>").unwrap()));
@@ -96,11 +122,21 @@ fn special_tokens_are_put_around_a_text_and_carry_their_spelling() {
 #[test]
 fn control_tokens_of_a_text_stay_text_when_asked() {
     for model in [demo(), golden_model("sentencepiece.gguf")] {
-        let plain = EncodeOptions { add_special_tokens: false, control_tokens: false };
+        let plain = EncodeOptions {
+            add_special_tokens: false,
+            control_tokens: false,
+        };
         for spelling in ["<|im_end|>", "<|im_start|>", "</s>", "<s>"] {
-            for text in [spelling.to_owned(), format!("a{spelling}b"), format!("{spelling}{spelling} x")] {
+            for text in [
+                spelling.to_owned(),
+                format!("a{spelling}b"),
+                format!("{spelling}{spelling} x"),
+            ] {
                 let ids = model.tokenizer.encode(&text, plain).unwrap();
-                assert!(!ids.iter().any(|id| model.tokenizer.is_special(*id)), "{text:?}: {ids:?}");
+                assert!(
+                    !ids.iter().any(|id| model.tokenizer.is_special(*id)),
+                    "{text:?}: {ids:?}"
+                );
                 assert_eq!(model.tokenizer.decode(&ids, true), text);
             }
         }

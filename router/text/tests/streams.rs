@@ -1,4 +1,5 @@
 //! Streams of tokens: the pieces of text always join to the whole.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod support;
 
@@ -11,7 +12,8 @@ use shardline_text::{Detokenizer, EncodeOptions, StopStrings, TextStream, Tokeni
 use support::{demo, golden_model};
 
 static DEMO: LazyLock<Arc<Tokenizer>> = LazyLock::new(|| demo().tokenizer);
-static SENTENCEPIECE: LazyLock<Arc<Tokenizer>> = LazyLock::new(|| golden_model("sentencepiece.gguf").tokenizer);
+static SENTENCEPIECE: LazyLock<Arc<Tokenizer>> =
+    LazyLock::new(|| golden_model("sentencepiece.gguf").tokenizer);
 /// A tokenizer whose decoder only the library knows.
 static WORD_PIECE: LazyLock<Arc<Tokenizer>> = LazyLock::new(|| {
     let json = serde_json::json!({
@@ -41,7 +43,15 @@ fn tokens() -> impl Strategy<Value = (Arc<Tokenizer>, Vec<u32>)> {
         let low = prop::collection::vec(0..tokenizer.vocab_size().min(262), 0..40);
         let encoder = tokenizer.clone();
         let of_text = "(\\PC|[你好😀é👍🏽▁ ]){0,20}".prop_map(move |text| {
-            encoder.encode(&text, EncodeOptions { add_special_tokens: false, control_tokens: true }).unwrap()
+            encoder
+                .encode(
+                    &text,
+                    EncodeOptions {
+                        add_special_tokens: false,
+                        control_tokens: true,
+                    },
+                )
+                .unwrap()
         });
         (Just(tokenizer), prop_oneof![any, low, of_text])
     })
@@ -58,6 +68,8 @@ fn options(stop: &[String]) -> StreamOptions {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
     #[test]
     fn pieces_join_to_the_decoded_text((tokenizer, ids) in tokens(), skip in any::<bool>()) {
         let mut detokenizer = Detokenizer::new(tokenizer.clone(), skip, false);
@@ -135,7 +147,10 @@ proptest! {
 
 #[test]
 fn half_an_emoji_is_held_until_it_is_whole() {
-    let bare = EncodeOptions { add_special_tokens: false, control_tokens: true };
+    let bare = EncodeOptions {
+        add_special_tokens: false,
+        control_tokens: true,
+    };
     let ids = DEMO.encode("🦖", bare).unwrap();
     assert!(ids.len() > 1);
     let mut stream = TextStream::new(DEMO.clone(), options(&[]));
@@ -150,7 +165,10 @@ fn half_an_emoji_is_held_until_it_is_whole() {
 
 #[test]
 fn a_continued_text_keeps_its_leading_space() {
-    let bare = EncodeOptions { add_special_tokens: false, control_tokens: true };
+    let bare = EncodeOptions {
+        add_special_tokens: false,
+        control_tokens: true,
+    };
     let ids = SENTENCEPIECE.encode("the Paris", bare).unwrap();
     let text = |continuing| {
         let mut detokenizer = Detokenizer::new(SENTENCEPIECE.clone(), true, continuing);
@@ -165,10 +183,19 @@ fn a_continued_text_keeps_its_leading_space() {
 
 #[test]
 fn text_of_the_first_min_tokens_is_not_searched() {
-    let bare = EncodeOptions { add_special_tokens: false, control_tokens: true };
+    let bare = EncodeOptions {
+        add_special_tokens: false,
+        control_tokens: true,
+    };
     let ids = DEMO.encode("a.a.a.", bare).unwrap();
     let stop = vec![".".to_owned()];
-    let mut stream = TextStream::new(DEMO.clone(), StreamOptions { min_tokens: 2, ..options(&stop) });
+    let mut stream = TextStream::new(
+        DEMO.clone(),
+        StreamOptions {
+            min_tokens: 2,
+            ..options(&stop)
+        },
+    );
     let mut text = String::new();
     for id in ids {
         let step = stream.push(id);
@@ -183,7 +210,10 @@ fn text_of_the_first_min_tokens_is_not_searched() {
 
 #[test]
 fn a_tokens_own_text_and_bytes() {
-    let bare = EncodeOptions { add_special_tokens: false, control_tokens: true };
+    let bare = EncodeOptions {
+        add_special_tokens: false,
+        control_tokens: true,
+    };
     let ids = DEMO.encode("a 🦖", bare).unwrap();
     let bytes: Vec<u8> = ids.iter().flat_map(|id| DEMO.token_bytes(*id)).collect();
     assert_eq!(bytes, "a 🦖".as_bytes());

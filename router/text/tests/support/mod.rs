@@ -16,7 +16,9 @@ pub fn demo() -> ModelText {
 
 /// A file of tests/golden.
 pub fn golden_path(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name)
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/golden")
+        .join(name)
 }
 
 /// A JSON file of tests/golden.
