@@ -53,7 +53,9 @@ def choose_tile(rows: int, num_kv_heads: int, multiprocessors: int) -> DecodeTil
         return DecodeTile(keys=64, splits=splits, min_tiles=2, stages=3, warps=4, preload=False)
     if programs <= 4 * multiprocessors:
         return DecodeTile(keys=32, splits=4, min_tiles=64, stages=4, warps=2, preload=False)
-    return DecodeTile(keys=32, splits=1, min_tiles=1, stages=4, warps=2, preload=False)
+    if programs <= 10 * multiprocessors:
+        return DecodeTile(keys=32, splits=1, min_tiles=1, stages=4, warps=2, preload=False)
+    return DecodeTile(keys=32, splits=1, min_tiles=1, stages=3, warps=1, preload=False)
 
 
 def most_parts(max_rows: int, num_kv_heads: int, multiprocessors: int) -> int:

@@ -66,6 +66,11 @@ class Runner:
         self._sampler = Sampler(parts.sampling)
         self._prompts = PromptScorer(parts.batch, parts.eager, parts.device)
 
+    @property
+    def joined(self) -> JoinedForward | None:
+        """How steps run that can be sampled in one go; for measuring."""
+        return self._parts.joined
+
     def reset(self) -> None:
         """Forgets all sequences."""
         self._batch.reset()

@@ -11,7 +11,7 @@ pytest.importorskip("triton")
 
 from shardline.kernels import decode_attention, prefill_attention
 from shardline.kernels.rotary import HeadGeometry, HeadNorm, rope_and_write
-from tests.kernels import oracles
+from support import kernel_oracles as oracles
 
 EPS = 1e-6
 

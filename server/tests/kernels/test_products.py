@@ -17,7 +17,7 @@ from shardline.kernels.few_rows import (
 )
 from shardline.kernels.one_row import Epilogue, OneRowTile, one_row_product
 from shardline.kernels.target import KernelTarget
-from tests.kernels import oracles
+from support import kernel_oracles as oracles
 
 EPS = 1e-5
 SHAPES = [(256, 128), (96, 576), (200, 96)]
