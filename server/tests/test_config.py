@@ -5,7 +5,7 @@ import argparse
 import pytest
 
 from shardline.config import ConfigError, add_serve_arguments, shard_config
-from shardline.kv.sizing import GIB, KvCacheError, KvRequest, cpu_blocks, gpu_blocks
+from shardline.kv.sizing import GIB, KvCacheError, KvRequest, cpu_blocks, gpu_blocks, step_bytes
 from shardline.models.config import ModelConfigError, parse_config
 from shardline.models.registry import UnsupportedModelError, check_supported
 from support.models import COMMON
@@ -106,6 +106,14 @@ def test_cpu_cache_is_bounded():
 
 def test_gpu_cache_is_what_is_left():
     assert gpu_blocks(request(), free_bytes=60 * GIB, total_bytes=80 * GIB, memory_fraction=0.9) == 52 * 1024
+    reserving = KvRequest(None, 16, 1 << 20, 8192, reserved_bytes=2 * GIB)
+    assert gpu_blocks(reserving, free_bytes=60 * GIB, total_bytes=80 * GIB, memory_fraction=0.9) == 50 * 1024
     assert gpu_blocks(request(tokens=64), free_bytes=0, total_bytes=0, memory_fraction=0.9) == 4
     with pytest.raises(KvCacheError):
         gpu_blocks(request(), free_bytes=7 * GIB, total_bytes=80 * GIB, memory_fraction=0.9)
+
+
+def test_a_step_takes_what_its_tensors_take():
+    empty = step_bytes(0, 0, (), 0, 2)
+    assert step_bytes(10, 0, (3, 4), 0, 2) - empty == 10 * 7 * 2
+    assert step_bytes(0, 5, (), 100, 2) - empty == 5 * 100 * 18
