@@ -17,7 +17,7 @@ from shardline.attention.registry import attention_backend
 from shardline.config import ConfigError, ShardConfig
 from shardline.dist.group import ParallelGroup, Rendezvous
 from shardline.endpoint.frame import Phase, ShardInfo
-from shardline.kv.sizing import KvRequest, available_memory, cpu_blocks, device_memory, gpu_blocks
+from shardline.kv.sizing import KvRequest, available_memory, cpu_blocks, device_memory, gpu_blocks, step_bytes
 from shardline.layers.linear import Loading
 from shardline.layers.split import split_heads
 from shardline.models.config import ModelConfig, parse_config
@@ -190,7 +190,21 @@ def size_kv_cache(
     """The bounds of the batch; the smallest cache of all ranks counts."""
     block_size = config.block_size or backend.preferred_block_size
     max_tokens = min(model.max_position, config.max_total_tokens or model.max_position)
-    request = KvRequest(config.kv_cache_tokens, block_size, backend.bytes_per_block(block_size), max_tokens)
+    heads = (model.num_heads + 2 * model.num_kv_heads) * model.head_dim
+    widths = (4 * model.hidden_size, 2 * heads, 3 * model.intermediate_size)
+    request = KvRequest(
+        tokens=config.kv_cache_tokens,
+        block_size=block_size,
+        bytes_per_block=backend.bytes_per_block(block_size),
+        max_position=max_tokens,
+        reserved_bytes=step_bytes(
+            choices.max_step_tokens,
+            choices.max_sequences,
+            widths,
+            model.vocab_size,
+            choices.dtype.itemsize,
+        ),
+    )
     if choices.device.type == "cuda":
         free, total = device_memory(choices.device)
         blocks = gpu_blocks(request, free, total, config.cuda_memory_fraction)
@@ -232,9 +246,7 @@ def make_runner(
             min(choices.max_step_tokens, most_captured_tokens(model_config)),
             *([config.cuda_graphs] if config.cuda_graphs else []),
         )
-        parts = captured.GraphParts(
-            eager, inputs, sampling, sizes, model_config.vocab_size, choices.device
-        )
+        parts = captured.GraphParts(eager, inputs, sampling, sizes, model_config.vocab_size, choices.device)
         graphs = captured.GraphForward(parts)
         with torch.inference_mode():
             graphs.warm_up(lambda message: report(Phase.WARMUP, message), min(16, os.cpu_count() or 1))

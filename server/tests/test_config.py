@@ -16,7 +16,9 @@ BASE = {**COMMON, "model_type": "llama", "architectures": ["LlamaForCausalLM"]}
 def parse(*words, environment=None):
     parser = argparse.ArgumentParser(exit_on_error=False)
     add_serve_arguments(parser)
-    return shard_config(parser.parse_args(["/model", "--shard-uds-path", "/run/x", *words]), environment or {})
+    return shard_config(
+        parser.parse_args(["/model", "--shard-uds-path", "/run/x", *words]), environment or {}
+    )
 
 
 def test_flags_and_environment():
@@ -72,7 +74,9 @@ def test_remote_code_is_refused_unless_trusted():
 
 
 def test_unknown_architecture_names_the_known():
-    with pytest.raises(UnsupportedModelError, match="'MambaForCausalLM' is not supported; supported are LlamaFor"):
+    with pytest.raises(
+        UnsupportedModelError, match="'MambaForCausalLM' is not supported; supported are LlamaFor"
+    ):
         check_supported(parse_config({**BASE, "architectures": ["MambaForCausalLM"]}), 1)
 
 

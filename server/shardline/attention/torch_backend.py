@@ -113,9 +113,7 @@ class TorchAttention(AttentionBackend):
             gathers.append(self._gather(rows, part, slice(start, end), int(contexts[row]), end - start > 1))
         return gathers
 
-    def _gather(
-        self, rows: StepRows, part: slice, tokens: slice, length: int, needs_mask: bool
-    ) -> _Gather:
+    def _gather(self, rows: StepRows, part: slice, tokens: slice, length: int, needs_mask: bool) -> _Gather:
         """The keys of the rows in `part`, padded to `length`, and who sees which."""
         size = self._block_size
         sequences = part.stop - part.start

@@ -77,9 +77,7 @@ class GraphSizes:
 
         The memory of a large graph serves the smaller ones.
         """
-        decode = {
-            self._decode(rows) for rows in (*_KINDS_OF_ROWS, self.max_rows) if rows <= self.max_rows
-        }
+        decode = {self._decode(rows) for rows in (*_KINDS_OF_ROWS, self.max_rows) if rows <= self.max_rows}
         mixed = {
             GraphSize(_round_up(rows, _MIXED_ROWS, self.max_rows) or self.max_rows, tokens, 8)
             for rows, tokens in ((8, 16), (8, 32), (32, 64), (128, 256), (256, 512))

@@ -84,9 +84,7 @@ class InputBuffers:
     def load(self, plan: StepPlan, padding: Padding = Padding()) -> StepInputs:
         """Copies the plan to the device."""
         staging = torch.zeros(self._size, dtype=torch.int32, pin_memory=self._device.type == "cuda")
-        host = {
-            name: staging[start : start + size].numpy() for name, (start, size) in self._places.items()
-        }
+        host = {name: staging[start : start + size].numpy() for name, (start, size) in self._places.items()}
         rows = self._fill(host, plan, padding)
         self._packed.copy_(staging, non_blocking=True)
         return self._inputs(rows, int(plan.samples.sum()), padding)

@@ -127,7 +127,9 @@ class Runner:
         if sequence.grammar is not None:
             raise ProtocolError(f"sequence {sequence.sequence_id}: grammars are not supported by this shard")
         if sequence.adapter is not None:
-            raise ProtocolError(f"sequence {sequence.sequence_id}: adapter {sequence.adapter!r} is not loaded")
+            raise ProtocolError(
+                f"sequence {sequence.sequence_id}: adapter {sequence.adapter!r} is not loaded"
+            )
         fields = sequence.sampling
         if fields.prompt_logprobs and sequence.num_cached_tokens:
             raise ProtocolError(
