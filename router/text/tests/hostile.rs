@@ -63,8 +63,6 @@ fn endless_work_ends() {
         "{{ (range(99999) | list | tojson) * 2000 }}",
     ];
     for template in hostile {
-        eprintln!("{template}");
-        let started = std::time::Instant::now();
         let outcome = render(template);
         assert!(
             matches!(
@@ -76,7 +74,6 @@ fn endless_work_ends() {
             "{template}: {:?}",
             outcome.map(|text| text.len())
         );
-        eprintln!("{:?}", started.elapsed());
     }
 }
 

@@ -91,9 +91,11 @@ proptest! {
         let bare = EncodeOptions { add_special_tokens: false, control_tokens: true };
         let ids = DEMO.encode(&text, bare).unwrap();
         prop_assert_eq!(DEMO.decode(&ids, false), text.clone());
+        prop_assert!(ids.len() >= DEMO.fewest_tokens(text.len()));
         // Sentencepiece writes a space as "▁" and cannot tell the two apart.
         let ids = SENTENCEPIECE.encode(&text, bare).unwrap();
         prop_assert_eq!(SENTENCEPIECE.decode(&ids, false), text.replace('▁', " "));
+        prop_assert!(ids.len() >= SENTENCEPIECE.fewest_tokens(text.len()));
     }
 
     /// A stream with stop strings gives the whole-text search's result, and spans that fit it.
@@ -206,6 +208,13 @@ fn text_of_the_first_min_tokens_is_not_searched() {
         }
     }
     assert_eq!(text, "a.a");
+}
+
+#[test]
+fn a_long_text_is_known_to_be_long_before_it_is_encoded() {
+    assert!(DEMO.fewest_tokens(2 << 20) > 8_192);
+    assert!(SENTENCEPIECE.fewest_tokens(2 << 20) > 8_192);
+    assert_eq!(WORD_PIECE.fewest_tokens(2 << 20), 0);
 }
 
 #[test]
