@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from shardline.assembly import Shard
-from shardline.endpoint.frame import Frame, NewSequence, SamplingParameters
+from shardline.endpoint.frame import Frame, NewSequence, SamplingParameters, StepTimings
 from shardline.runner.runner import PendingStep
 
 GREEDY = SamplingParameters(temperature=0.0)
@@ -83,6 +83,7 @@ class Fleet:
         self.living: list[Sequence] = []
         self._flying: deque[tuple[PendingStep, list[Sequence]]] = deque()
         self.host_s: list[float] = []
+        self.parts: list[StepTimings] = []
         self.sampling = GREEDY
 
     def add(self, prompt: int, wanted: int) -> Sequence:
@@ -128,6 +129,7 @@ class Fleet:
         began = time.perf_counter()
         pending = self._runner.launch(frame)
         self.host_s.append(time.perf_counter() - began)
+        self.parts.append(pending.timings)
         firsts = [s for s, _ in counts if s.computed == s.prompt]
         self._flying.append((pending, firsts))
         return self._complete(DEPTH - 1)
@@ -174,6 +176,7 @@ class Fleet:
         for _ in range(DEPTH):
             self.step([(sequence, 1) for sequence in self.living])
         self.host_s.clear()
+        self.parts.clear()
         began = time.perf_counter()
         for _ in range(steps):
             self.step([(sequence, 1) for sequence in self.living])

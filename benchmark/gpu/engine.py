@@ -41,6 +41,9 @@ class DecodeRow:
     graph_ms: float
     step_ms: float
     host_ms: float
+    prepare_us: float
+    forward_us: float
+    sample_us: float
     tok_s: float
     limit_ms: float
     ratio: float
@@ -66,14 +69,49 @@ def decode_row(fleet: Fleet, name: str, rows: int, context: int, limits: Limits)
     fleet.fill(rows, context - 24)
     fleet.decode(16)
     step_ms, host_ms = fleet.timed_decode(64)
+    parts = [
+        statistics.median(getattr(timings, name) for timings in fleet.parts)
+        for name in ("prepare_us", "forward_us", "sample_us")
+    ]
     graph_ms = median_replay_ms(fleet.last_graph())
     shape = shapes.SHAPES[name]
     bytes_read = 2 * shape.product_parameters + rows * context * shape.kv_bytes_per_token()
     limit_ms = bytes_read / limits.read_bytes_s * 1e3
     fleet.clear()
     return DecodeRow(
-        name, rows, context, graph_ms, step_ms, host_ms, rows / step_ms * 1e3, limit_ms, limit_ms / step_ms
+        name,
+        rows,
+        context,
+        graph_ms,
+        step_ms,
+        host_ms,
+        *parts,
+        rows / step_ms * 1e3,
+        limit_ms,
+        limit_ms / step_ms,
     )
+
+
+def prefill_row(fleet: Fleet, name: str, sequences: int, tokens: int, limits: Limits) -> dict[str, float]:
+    """Prompts of `tokens` tokens, in steps as large as the shard takes; the second of two runs."""
+    for _ in range(2):
+        torch.cuda.synchronize()
+        began = time.perf_counter()
+        fleet.fill(sequences, tokens)
+        took = time.perf_counter() - began
+        fleet.clear()
+    flops = 2 * shapes.SHAPES[name].product_parameters * sequences * tokens
+    found = {
+        "sequences": sequences,
+        "tokens": tokens,
+        "ms": took * 1e3,
+        "tok_s": sequences * tokens / took,
+        "ratio": flops / limits.matmul_flop_s / took,
+    }
+    print(
+        f"{name} prefill {sequences} x {tokens}: {took * 1e3:.1f} ms, ratio {found['ratio']:.2f}", flush=True
+    )
+    return found
 
 
 def mixed_rows(fleet: Fleet, rows: int, context: int, chunks: list[int]) -> list[dict[str, float]]:
@@ -97,6 +135,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--decode", default="1,8,32,100,256")
     parser.add_argument("--context", type=int)
     parser.add_argument("--mixed", default="")
+    parser.add_argument("--prefill", default="", help="SEQUENCES:TOKENS,…")
     parser.add_argument("--loads", default="", help="N:PROMPT:OUTPUT,…: closed loops of 3 N requests")
     parser.add_argument("--step-tokens", type=int, default=2048)
     parser.add_argument("--max-sequences", type=int, default=512)
@@ -142,11 +181,15 @@ def main() -> None:
         rows.append(asdict(row))
         print(
             f"{name} {count:4d} rows at {context}: graph {row.graph_ms:.3f} ms, step {row.step_ms:.3f} ms, "
-            f"host {row.host_ms:.3f} ms, {row.tok_s:.0f} tok/s, limit {row.limit_ms:.3f} ms, "
+            f"host {row.host_ms:.3f} ms ({row.prepare_us:.0f} + {row.forward_us:.0f} + {row.sample_us:.0f} us), {row.tok_s:.0f} tok/s, limit {row.limit_ms:.3f} ms, "
             f"ratio {row.ratio:.2f}",
             flush=True,
         )
     mixed = mixed_rows(fleet, 100, context, whole_numbers(arguments.mixed)) if arguments.mixed else []
+    prefills = [
+        prefill_row(fleet, name, *map(int, text.split(":")), limits)
+        for text in filter(None, arguments.prefill.split(","))
+    ]
     loads = []
     for text in filter(None, arguments.loads.split(",")):
         result = run_load(fleet, Load.parse(text))
@@ -165,6 +208,7 @@ def main() -> None:
             "start": notes,
             "decode": rows,
             "mixed": mixed,
+            "prefill": prefills,
             "loads": loads,
         }
         arguments.out.write_text(json.dumps(record, indent=1))

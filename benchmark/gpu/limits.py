@@ -53,15 +53,24 @@ def seconds(work: Callable[[], object], repeats: int = 10) -> float:
 
 def measure_limits() -> Limits:
     """Takes about a second; leaves no memory behind."""
+    read, copy = _memory()
+    matmul = _matmul()
+    torch.cuda.empty_cache()
+    return Limits(torch.cuda.get_device_name(), read, copy, matmul)
+
+
+def _memory() -> tuple[float, float]:
+    """Bytes a second of reading alone and of copying, over 4 GiB."""
     x = torch.randint(-1000, 1000, (1 << 30,), dtype=torch.int32, device="cuda")
     y = torch.empty_like(x)
     block, steps = 8192, 8
     programs = x.numel() // (block * steps)
-    read = 4 * x.numel() / seconds(lambda: _read_kernel[(programs,)](x, y, block, steps, num_warps=8))
-    copy = 8 * x.numel() / seconds(lambda: y.copy_(x))
+    read = seconds(lambda: _read_kernel[(programs,)](x, y, block, steps, num_warps=8))
+    return 4 * x.numel() / read, 8 * x.numel() / seconds(lambda: y.copy_(x))
+
+
+def _matmul() -> float:
+    """Floating-point operations a second of a large product."""
     a, b = (torch.randn(8192, 8192, dtype=torch.bfloat16, device="cuda") for _ in range(2))
     out = torch.empty_like(a)
-    matmul = 2 * 8192**3 / seconds(lambda: torch.mm(a, b, out=out), 20)
-    del x, y, a, b, out
-    torch.cuda.empty_cache()
-    return Limits(torch.cuda.get_device_name(), read, copy, matmul)
+    return 2 * 8192**3 / seconds(lambda: torch.mm(a, b, out=out), 20)

@@ -67,9 +67,7 @@ class TritonAttention(AttentionBackend):
         facts = self.facts
         shape = (facts.num_layers, num_blocks, 2, facts.num_kv_heads, block_size, facts.head_dim)
         self._cache = torch.zeros(shape, dtype=facts.dtype, device=facts.device)
-        parts = decode_attention.most_parts(
-            facts.max_rows, facts.num_kv_heads, self._target.multiprocessors
-        )
+        parts = decode_attention.most_parts(facts.max_rows, facts.num_kv_heads, self._target.multiprocessors)
         self._scratch = decode_attention.DecodeScratch.allocate(
             parts, facts.max_rows, self._geometry, facts.device
         )

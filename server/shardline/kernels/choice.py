@@ -104,7 +104,7 @@ def default_one_row_tile(product: Product) -> OneRowTile:
     columns, inner = product.columns, product.inner
     if product.epilogue is Epilogue.SWIGLU:
         wide = inner >= 4096
-        return OneRowTile(4, _largest_depth(inner, 1024 if wide else 512), 4 if wide else 2)
+        return OneRowTile(4, _largest_depth(inner, 1024 if wide else 512), 4 if wide else 2, 128)
     if columns >= 32768:
         depth = _largest_depth(inner, 4096)
         return OneRowTile(2 if depth == 4096 else 4, depth, 4)
@@ -131,9 +131,7 @@ def default_few_rows_tile(product: Product, rows_block: int, target: KernelTarge
         stages = 4 if programs <= target.multiprocessors else 2
         return FewRowsTile(width, min(depth, 128), 1, stages if modern else 3, 8 if wide else 4)
     splits = 1
-    while splits < 4 and programs * splits < 0.7 * target.multiprocessors and (
-        inner // (2 * splits) >= 2048
-    ):
+    while splits < 4 and programs * splits < 0.7 * target.multiprocessors and (inner // (2 * splits) >= 2048):
         splits *= 2
     if not modern:
         return FewRowsTile(width, depth, splits, 3, 4)

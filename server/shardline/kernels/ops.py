@@ -124,9 +124,7 @@ class TritonOps(Ops):
         product = Product(weight.weight.shape[0], weight.weight.shape[1], Epilogue.STORE)
         return self._product_of_normed(picked, weight, product)
 
-    def _normed_product(
-        self, x: Hidden, norm: Norm, weight: LinearWeight, epilogue: Epilogue
-    ) -> Tensor:
+    def _normed_product(self, x: Hidden, norm: Norm, weight: LinearWeight, epilogue: Epilogue) -> Tensor:
         """epilogue(rmsnorm(x) @ weight^T + bias)."""
         rows = x.values.shape[0]
         halves = 2 if epilogue is Epilogue.SWIGLU else 1

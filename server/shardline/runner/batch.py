@@ -149,7 +149,9 @@ class Batch:
         total = int(num_tokens.sum())
         if total > self.limits.max_step_tokens:
             raise ProtocolError(f"the step has {total} tokens; {self.limits.max_step_tokens} is the limit")
-        if len(np.unique(slots)) != len(slots):
+        seen = np.zeros(self.limits.max_sequences + 1, np.bool_)
+        seen[slots] = True
+        if np.count_nonzero(seen) != len(slots):
             raise ProtocolError("a sequence is in two rows of the step")
         wrong = np.flatnonzero((num_tokens < 1) | (reached > known))
         if wrong.size:

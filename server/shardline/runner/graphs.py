@@ -71,6 +71,7 @@ class GraphForward:
         self._pool = torch.cuda.graph_pool_handle()
         self._stream = torch.cuda.Stream(parts.device)
         self._size: GraphSize | None = None
+        self._sampling = Sampling.APART
         self.last: Captured | None = None
         self._target = KernelTarget.of(parts.device)
         rows = parts.inputs.max_rows
@@ -82,9 +83,10 @@ class GraphForward:
     def padding(self, plan: StepPlan) -> Padding:
         """The captured size that the step fits in, or its own."""
         self._size = self._parts.sizes.of(plan)
+        self._sampling = self._sampling_of(plan)
         if self._size is None:
             return Padding()
-        wanted = (self._size, self._sampling_of(plan))
+        wanted = (self._size, self._sampling)
         if wanted not in self._graphs:
             self.capture(*wanted)
         return self._size.padding
@@ -100,7 +102,7 @@ class GraphForward:
 
     def sampled(self, plan: StepPlan, inputs: StepInputs) -> Sampled | None:
         """See `JoinedForward.sampled`."""
-        sampling = self._sampling_of(plan)
+        sampling = self._sampling
         if sampling is Sampling.APART:
             return None
         if self._size is None:

@@ -58,8 +58,8 @@ def make_layer(generator, device, dtype, *, heads, kv_heads, dim, rotary, block,
 def split_and_turn(layer, qkv, positions):
     """Queries, keys, values of [tokens, width] in float32, normed and turned."""
     g = layer.geometry
-    q, k, v = qkv.float().view(qkv.shape[0], -1, g.head_dim).split(
-        [g.num_heads, g.num_kv_heads, g.num_kv_heads], 1
+    q, k, v = (
+        qkv.float().view(qkv.shape[0], -1, g.head_dim).split([g.num_heads, g.num_kv_heads, g.num_kv_heads], 1)
     )
     if layer.norm is not None:
         q = oracles.rms_norm(q, layer.norm.query, EPS)

@@ -6,7 +6,6 @@ import json
 
 import numpy as np
 import pytest
-import torch
 
 pytest.importorskip("triton")
 
@@ -56,9 +55,7 @@ def run(folder, backend, device, budget):
     )
     shard = assemble(config, lambda phase, message: None)
     numbers = np.random.default_rng(5)
-    requests = [
-        Request(numbers.integers(0, 160, length).tolist(), new_tokens=4) for length in (1, 5, 17, 33)
-    ]
+    requests = [Request(numbers.integers(0, 160, length).tolist(), new_tokens=4) for length in (1, 5, 17, 33)]
     Driver(shard.runner, 16, shard.info.num_blocks).run(requests, budget)
     return [request.tokens for request in requests]
 

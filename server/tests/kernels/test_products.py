@@ -44,9 +44,7 @@ def test_one_row(out_width, inner, norm, epilogue, tile, device, dtype, generato
         expected += out.float()
     if epilogue is Epilogue.SWIGLU:
         expected = oracles.swiglu(expected)
-    one_row_product(
-        x, weight, out, tile, epilogue=epilogue, bias=bias, gamma=gamma, eps=EPS
-    )
+    one_row_product(x, weight, out, tile, epilogue=epilogue, bias=bias, gamma=gamma, eps=EPS)
     assert oracles.relative_error(out, expected) < oracles.tolerance(dtype)
 
 
