@@ -93,9 +93,6 @@ pub struct LaunchFlags {
     /// Least level that is logged, or a filter such as `info,shardline=debug`.
     #[arg(long, env, default_value = "info")]
     pub log_level: String,
-    /// Seconds that running requests get to finish after SIGTERM or Ctrl-C.
-    #[arg(short, long, env, default_value_t = 90)]
-    pub graceful_termination_timeout: u64,
     /// Print versions, CPU and GPUs; without --model-id that is all.
     #[arg(short, long)]
     pub env: bool,
@@ -171,9 +168,15 @@ pub struct RouterFlags {
     /// An origin that browsers may call from; repeatable [default: any].
     #[arg(long, env)]
     pub cors_allow_origin: Vec<String>,
+    /// Seconds that running requests get to finish after SIGTERM or Ctrl-C.
+    #[arg(short, long, env, default_value_t = 90)]
+    pub graceful_termination_timeout: u64,
     /// Keep the KV cache of prompts for later requests that begin alike [default: true].
     #[arg(long, env, value_parser = BoolishValueParser::new())]
     pub prefix_caching: Option<bool>,
+    /// Steps that may be out at once; 1: none is sent ahead [default: 2].
+    #[arg(long, env, value_parser = value_parser!(u32).range(1..=4))]
+    pub overlap_depth: Option<u32>,
 }
 
 /// Flags that every shard gets as they are.

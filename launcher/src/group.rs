@@ -102,10 +102,7 @@ impl Group {
             Finish::Done(_) => Ok(Ended::Drained),
             Finish::ShardLost(shard, status) => Err(self.epitaph(shard + 1, status).await),
             Finish::TimeIsUp => {
-                tracing::warn!(
-                    "{} s are over: requests that still run are cut off",
-                    grace.as_secs()
-                );
+                tracing::warn!("the router did not end in time: killed");
                 Ok(Ended::Drained)
             }
             Finish::Interrupted => {
@@ -126,7 +123,8 @@ impl Group {
 
     async fn finish(&mut self, grace: Duration, signals: &mut Signals) -> Finish {
         let Self { router, shards } = self;
-        let mut time_is_up = pin!(tokio::time::sleep(grace));
+        // The router keeps to the time by itself; this is for one that does not.
+        let mut time_is_up = pin!(tokio::time::sleep(grace + STOP_PATIENCE));
         tokio::select! {
             biased;
             status = router.wait() => Finish::Done(status),

@@ -170,6 +170,7 @@ fn sample(flag: &str) -> Option<&'static str> {
         ("--tokenizer-config-path", "/tokenizer.json"),
         ("--cors-allow-origin", "https://a.example"),
         ("--prefix-caching", "false"),
+        ("--overlap-depth", "3"),
         ("--dtype", "bfloat16"),
         ("--attention", "triton"),
         ("--cuda-memory-fraction", "0.5"),

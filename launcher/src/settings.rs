@@ -74,7 +74,7 @@ impl Settings {
                     num_shard,
                     address,
                     max_input_tokens,
-                    grace: Duration::from_secs(flags.launch.graceful_termination_timeout),
+                    grace: Duration::from_secs(flags.router.graceful_termination_timeout),
                     router_arguments: parsed.router_arguments,
                     shard_arguments: parsed.shard_arguments,
                     spent_environment: parsed.spent_environment,

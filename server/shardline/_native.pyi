@@ -204,7 +204,7 @@ class Products:
     def __new__(cls, threads: int) -> Products: ...
     @property
     def instructions(self) -> str:
-        """"avx512", "avx2" or "portable"."""
+        """ "avx512", "avx2" or "portable"."""
 
     def linear(
         self,

@@ -5,6 +5,7 @@ The only place that knows all parts. Choices that depend on the device are made 
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from time import perf_counter
@@ -16,7 +17,7 @@ from shardline.attention.registry import attention_backend
 from shardline.config import ConfigError, ShardConfig
 from shardline.dist.group import ParallelGroup, Rendezvous
 from shardline.endpoint.frame import Phase, ShardInfo
-from shardline.kv.sizing import KvRequest, available_memory, cpu_blocks, device_memory, gpu_blocks
+from shardline.kv.sizing import KvRequest, available_memory, cpu_blocks, device_memory, gpu_blocks, step_bytes
 from shardline.layers.linear import Loading
 from shardline.layers.split import split_heads
 from shardline.models.config import ModelConfig, parse_config
@@ -25,6 +26,7 @@ from shardline.ops.base import OpsFacts
 from shardline.ops.registry import has_module, make_ops
 from shardline.runner.batch import Batch, BatchLimits
 from shardline.runner.forward import EagerForward
+from shardline.runner.graph_sizes import GraphSizes
 from shardline.runner.inputs import InputBuffers
 from shardline.runner.runner import Parts, Runner
 from shardline.sampling.state import SamplingState
@@ -81,7 +83,7 @@ def assemble(config: ShardConfig, report: Report) -> Shard:
     report(Phase.WARMUP, "sizing the KV cache")
     backend = make_attention(choices, model_config, group)
     limits = size_kv_cache(config, choices, model_config, backend, group)
-    runner = make_runner(model, backend, limits, model_config.vocab_size, choices, group)
+    runner = make_runner(config, model, backend, limits, model_config, choices, group, report)
     info = ShardInfo(
         model_type=model_config.model_type,
         dtype=str(choices.dtype).removeprefix("torch."),
@@ -188,7 +190,21 @@ def size_kv_cache(
     """The bounds of the batch; the smallest cache of all ranks counts."""
     block_size = config.block_size or backend.preferred_block_size
     max_tokens = min(model.max_position, config.max_total_tokens or model.max_position)
-    request = KvRequest(config.kv_cache_tokens, block_size, backend.bytes_per_block(block_size), max_tokens)
+    heads = (model.num_heads + 2 * model.num_kv_heads) * model.head_dim
+    widths = (4 * model.hidden_size, 2 * heads, 3 * model.intermediate_size)
+    request = KvRequest(
+        tokens=config.kv_cache_tokens,
+        block_size=block_size,
+        bytes_per_block=backend.bytes_per_block(block_size),
+        max_position=max_tokens,
+        reserved_bytes=step_bytes(
+            choices.max_step_tokens,
+            choices.max_sequences,
+            widths,
+            model.vocab_size,
+            choices.dtype.itemsize,
+        ),
+    )
     if choices.device.type == "cuda":
         free, total = device_memory(choices.device)
         blocks = gpu_blocks(request, free, total, config.cuda_memory_fraction)
@@ -206,19 +222,53 @@ def size_kv_cache(
 
 
 def make_runner(
+    config: ShardConfig,
     model: Model,
     backend: AttentionBackend,
     limits: BatchLimits,
-    vocab_size: int,
+    model_config: ModelConfig,
     choices: Choices,
     group: ParallelGroup,
+    report: Report,
 ) -> Runner:
     """The runner over a loaded model."""
     batch = Batch(limits, choices.device)
-    eager = EagerForward(model, backend)
-    sampling = SamplingState(limits.max_sequences, vocab_size, choices.device)
     inputs = InputBuffers(batch, choices.device)
-    return Runner(Parts(batch, inputs, eager, None, eager, sampling, group, choices.device))
+    sampling = SamplingState(limits.max_sequences, model_config.vocab_size, choices.device)
+    graphs = None
+    if can_capture(config, choices):
+        # Imported where there is a GPU: Triton is not there without one.
+        from shardline.runner import graphs as captured
+
+        eager = EagerForward(model, backend, captured.resolve_on_device)
+        sizes = GraphSizes(
+            limits.max_sequences,
+            min(choices.max_step_tokens, most_captured_tokens(model_config)),
+            *([config.cuda_graphs] if config.cuda_graphs else []),
+        )
+        parts = captured.GraphParts(eager, inputs, sampling, sizes, model_config.vocab_size, choices.device)
+        graphs = captured.GraphForward(parts)
+        with torch.inference_mode():
+            graphs.warm_up(lambda message: report(Phase.WARMUP, message), min(16, os.cpu_count() or 1))
+    else:
+        eager = EagerForward(model, backend)
+    return Runner(Parts(batch, inputs, graphs or eager, graphs, eager, sampling, group, choices.device))
+
+
+def can_capture(config: ShardConfig, choices: Choices) -> bool:
+    """Whether steps run as captured graphs: our kernels, one rank, and not turned off."""
+    ours = choices.ops == choices.attention == "triton" and choices.device.type == "cuda"
+    return ours and config.world_size == 1 and config.cuda_graphs != (0,)
+
+
+def most_captured_tokens(model: ModelConfig) -> int:
+    """Steps up to this size are captured: larger ones take the GPU longer than their launch.
+
+    A launch takes some 25 ms of the host at worst; a fast card computes 2 * 6e14 products in a second.
+    """
+    heads = (2 * model.num_heads + 2 * model.num_kv_heads) * model.head_dim
+    layer = model.hidden_size * (heads + 3 * model.intermediate_size)
+    return max(256, int(0.025 * 3e14 / (layer * model.num_layers)))
 
 
 def device_name(device: torch.device) -> str:

@@ -68,9 +68,21 @@ def add_serve_arguments(parser: argparse.ArgumentParser) -> None:
     add("--master-addr", default="127.0.0.1", help="where the ranks meet")
     add("--master-port", type=_whole(1), default=29500, help="where the ranks meet")
     add("--dtype", choices=DTYPES, default="auto", help="auto: float32 on the CPU, the model's own on a GPU")
-    add("--device", default="auto", help="auto, cpu, cuda or cuda:N; auto takes GPU number RANK if there is one")
-    add("--max-step-tokens", type=_whole(1), help="most tokens that one step runs [256 on the CPU, 2048 on a GPU]")
-    add("--max-sequences", type=_whole(1), help="most sequences that live at once [64 on the CPU, 512 on a GPU]")
+    add(
+        "--device",
+        default="auto",
+        help="auto, cpu, cuda or cuda:N; auto takes GPU number RANK if there is one",
+    )
+    add(
+        "--max-step-tokens",
+        type=_whole(1),
+        help="most tokens that one step runs [256 on the CPU, 2048 on a GPU]",
+    )
+    add(
+        "--max-sequences",
+        type=_whole(1),
+        help="most sequences that live at once [64 on the CPU, 512 on a GPU]",
+    )
     add("--max-total-tokens", type=_whole(2), help="longest sequence [what the model's positions allow]")
     add("--block-size", type=_whole(1), help="tokens of a KV block [the attention backend's best]")
     add("--kv-cache-tokens", type=_whole(1), help="tokens the KV cache holds [what memory allows]")
@@ -105,7 +117,11 @@ def log_level(variables: Mapping[str, str] | None = None) -> str:
     """The least level of LOG_LEVEL, whose filters for single modules are the other processes'."""
     given = (os.environ if variables is None else variables).get("LOG_LEVEL", "info")
     first = given.split(",")[0].strip().lower()
-    return first if first in ("debug", "info", "warning", "error") else {"trace": "debug", "warn": "warning"}.get(first, "info")
+    return (
+        first
+        if first in ("debug", "info", "warning", "error")
+        else {"trace": "debug", "warn": "warning"}.get(first, "info")
+    )
 
 
 def _threads(variables: Mapping[str, str]) -> int | None:

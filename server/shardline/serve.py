@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import signal
+from collections.abc import Callable
+from types import FrameType
 
 from shardline.assembly import assemble
 from shardline.config import ShardConfig
@@ -20,9 +22,9 @@ def serve(config: ShardConfig) -> int:
     log = logging.getLogger("shardline.serve")
     if config.control_fd is not None:
         exit_with_parent(config.control_fd)
+    # While it loads, a signal ends the process at once: waiting for other ranks could last minutes.
+    _on_termination(signal.SIG_DFL)
     endpoint = NativeEndpoint(config.socket_path)
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: endpoint.close())
 
     def report(phase: Phase, message: str) -> None:
         log.info("%s", message)
@@ -30,6 +32,7 @@ def serve(config: ShardConfig) -> int:
 
     try:
         shard = assemble(config, report)
+        _on_termination(lambda *_: endpoint.close())
         endpoint.set_info(shard.info)
         endpoint.set_phase(Phase.READY)
         log.info(
@@ -52,3 +55,8 @@ def serve(config: ShardConfig) -> int:
         return 1
     shard.group.close()
     return 0
+
+
+def _on_termination(action: Callable[[int, FrameType | None], None] | signal.Handlers) -> None:
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, action)

@@ -5,7 +5,7 @@ import argparse
 import pytest
 
 from shardline.config import ConfigError, add_serve_arguments, shard_config
-from shardline.kv.sizing import GIB, KvCacheError, KvRequest, cpu_blocks, gpu_blocks
+from shardline.kv.sizing import GIB, KvCacheError, KvRequest, cpu_blocks, gpu_blocks, step_bytes
 from shardline.models.config import ModelConfigError, parse_config
 from shardline.models.registry import UnsupportedModelError, check_supported
 from support.models import COMMON
@@ -16,7 +16,9 @@ BASE = {**COMMON, "model_type": "llama", "architectures": ["LlamaForCausalLM"]}
 def parse(*words, environment=None):
     parser = argparse.ArgumentParser(exit_on_error=False)
     add_serve_arguments(parser)
-    return shard_config(parser.parse_args(["/model", "--shard-uds-path", "/run/x", *words]), environment or {})
+    return shard_config(
+        parser.parse_args(["/model", "--shard-uds-path", "/run/x", *words]), environment or {}
+    )
 
 
 def test_flags_and_environment():
@@ -72,7 +74,9 @@ def test_remote_code_is_refused_unless_trusted():
 
 
 def test_unknown_architecture_names_the_known():
-    with pytest.raises(UnsupportedModelError, match="'MambaForCausalLM' is not supported; supported are LlamaFor"):
+    with pytest.raises(
+        UnsupportedModelError, match="'MambaForCausalLM' is not supported; supported are LlamaFor"
+    ):
         check_supported(parse_config({**BASE, "architectures": ["MambaForCausalLM"]}), 1)
 
 
@@ -106,6 +110,14 @@ def test_cpu_cache_is_bounded():
 
 def test_gpu_cache_is_what_is_left():
     assert gpu_blocks(request(), free_bytes=60 * GIB, total_bytes=80 * GIB, memory_fraction=0.9) == 52 * 1024
+    reserving = KvRequest(None, 16, 1 << 20, 8192, reserved_bytes=2 * GIB)
+    assert gpu_blocks(reserving, free_bytes=60 * GIB, total_bytes=80 * GIB, memory_fraction=0.9) == 50 * 1024
     assert gpu_blocks(request(tokens=64), free_bytes=0, total_bytes=0, memory_fraction=0.9) == 4
     with pytest.raises(KvCacheError):
         gpu_blocks(request(), free_bytes=7 * GIB, total_bytes=80 * GIB, memory_fraction=0.9)
+
+
+def test_a_step_takes_what_its_tensors_take():
+    empty = step_bytes(0, 0, (), 0, 2)
+    assert step_bytes(10, 0, (3, 4), 0, 2) - empty == 10 * 7 * 2
+    assert step_bytes(0, 5, (), 100, 2) - empty == 5 * 100 * 18

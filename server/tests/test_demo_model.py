@@ -27,8 +27,14 @@ def expected():
     cases = []
     for prompt in ([504, 3575, 282, 4649, 314], [1, 4093, 198, 19556, 2, 198, 1, 520, 9531, 198]):
         ids = torch.tensor([prompt])
-        output = model.generate(ids, attention_mask=torch.ones_like(ids), do_sample=False, max_new_tokens=12,
-                                min_new_tokens=12, pad_token_id=2)
+        output = model.generate(
+            ids,
+            attention_mask=torch.ones_like(ids),
+            do_sample=False,
+            max_new_tokens=12,
+            min_new_tokens=12,
+            pad_token_id=2,
+        )
         cases.append((prompt, output[0, len(prompt) :].tolist()))
     return cases
 

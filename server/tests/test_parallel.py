@@ -61,7 +61,9 @@ def test_a_vocabulary_that_does_not_divide_is_padded(tmp_path):
 
 
 def test_numbers_that_work_are_named():
-    config = model_config(num_attention_heads=9, num_key_value_heads=3, hidden_size=576, intermediate_size=1536)
+    config = model_config(
+        num_attention_heads=9, num_key_value_heads=3, hidden_size=576, intermediate_size=1536
+    )
     assert working_world_sizes(config) == (1, 3)
     with pytest.raises(WorldSizeError, match="over 2 shards; these numbers work: 1, 3"):
         check_supported(config, 2)

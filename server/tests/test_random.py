@@ -56,7 +56,7 @@ def test_numbers_do_not_depend_on_the_batch():
 def test_numbers_are_uniform_and_gumbel():
     tokens = torch.arange(200_000, dtype=torch.int32)
     u = uniform(keys((1, 0, 0)), tokens)[0]
-    assert 0.0 < float(u.min()) and float(u.max()) <= 1.0
+    assert float(u.min()) > 0.0 and float(u.max()) <= 1.0
     counts = torch.histc(u, 50, 0.0, 1.0)
     expected = len(u) / 50
     chi_square = float(((counts - expected) ** 2 / expected).sum())

@@ -37,7 +37,11 @@ def test_frequencies_equal_the_oracle(name, head_dim):
 
 
 def test_older_spelling_means_the_same():
-    old = {"rope_theta": 5e5, "rope_scaling": {"type": "linear", "factor": 2.0}, "max_position_embeddings": 64}
+    old = {
+        "rope_theta": 5e5,
+        "rope_scaling": {"type": "linear", "factor": 2.0},
+        "max_position_embeddings": 64,
+    }
     new = {
         "rope_parameters": {"rope_type": "linear", "rope_theta": 5e5, "factor": 2.0},
         "max_position_embeddings": 64,

@@ -195,8 +195,10 @@ def test_prompt_logprobs(folder, budget):
 def test_a_replayed_sequence_draws_the_same_tokens(folder):
     """Numbers are counted by position, so a preemption does not change what is drawn."""
     sampling = SamplingParameters(temperature=0.9, top_p=0.95, repetition_penalty=1.2, min_tokens=3)
+
     def batch():
         return [Request(prompt, sampling, new_tokens=10, seed=n) for n, prompt in enumerate(prompts())]
+
     plain, preempted = batch(), batch()
     start(folder)[1].run(plain)
     start(folder)[1].run(preempted, budget=9, preempt=lambda step: {5: [0, 1], 9: [2, 4]}.get(step, []))

@@ -71,7 +71,11 @@ def test_a_row_does_not_depend_on_its_company():
         (replace(GREEDY, repetition_penalty=1.3), [4, 5, 6], 2),
         (Parameters(seed=3, top_k=5, top_p=0.8), [1], 1),
         (Parameters(seed=4, min_p=0.1, frequency_penalty=1.0), [7, 8], 1),
-        (Parameters(seed=5, typical_p=0.5, logit_bias_ids=ids(3), logit_bias_values=np.float32([2.0])), [2], 1),
+        (
+            Parameters(seed=5, typical_p=0.5, logit_bias_ids=ids(3), logit_bias_values=np.float32([2.0])),
+            [2],
+            1,
+        ),
         (GREEDY, [9], 1),
     )
     logits = random_logits(len(every))

@@ -52,7 +52,8 @@ def test_reader_converts_and_checks_shapes(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "name", ["../secret.safetensors", "/etc/passwd", "sub/x.safetensors", "x.bin", "missing.safetensors", 5, ""]
+    "name",
+    ["../secret.safetensors", "/etc/passwd", "sub/x.safetensors", "x.bin", "missing.safetensors", 5, ""],
 )
 def test_index_with_a_wrong_file_name(tmp_path, name):
     save_file({"x": torch.ones(1)}, tmp_path.parent / "secret.safetensors")
@@ -61,7 +62,9 @@ def test_index_with_a_wrong_file_name(tmp_path, name):
         SafetensorsSource(tmp_path)
 
 
-@pytest.mark.parametrize("content", ["", "[]", "{}", '{"weight_map": {}}', '{"weight_map": 3}', "[" * 100_000])
+@pytest.mark.parametrize(
+    "content", ["", "[]", "{}", '{"weight_map": {}}', '{"weight_map": 3}', "[" * 100_000]
+)
 def test_broken_index(tmp_path, content):
     (tmp_path / INDEX).write_text(content)
     with pytest.raises(WeightError):
@@ -112,7 +115,7 @@ def test_hostile_safetensors(tmp_path, content):
 def test_a_weight_in_two_files(tmp_path):
     for name in ("a", "b"):
         save_file({"x": torch.ones(1)}, tmp_path / f"{name}.safetensors")
-    with pytest.raises(WeightError, match="in both a.safetensors and b.safetensors"):
+    with pytest.raises(WeightError, match=r"in both a\.safetensors and b\.safetensors"):
         SafetensorsSource(tmp_path)
 
 
@@ -166,7 +169,16 @@ def write_gguf(path, kind=gguf.GGMLQuantizationType.F32, architecture="llama"):
 @pytest.mark.parametrize("architecture", ["llama", "qwen2"])
 @pytest.mark.parametrize(
     ("kind", "error"),
-    [("F32", 0.0), ("F16", 2e-3), ("BF16", 2e-2), ("Q8_0", 0.03), ("Q4_0", 0.6), ("Q4_1", 0.4), ("Q5_0", 0.3), ("Q5_1", 0.2)],
+    [
+        ("F32", 0.0),
+        ("F16", 2e-3),
+        ("BF16", 2e-2),
+        ("Q8_0", 0.03),
+        ("Q4_0", 0.6),
+        ("Q4_1", 0.4),
+        ("Q5_0", 0.3),
+        ("Q5_1", 0.2),
+    ],
 )
 def test_gguf_values_come_back_in_the_order_of_heads(tmp_path, kind, error, architecture):
     path = tmp_path / "model.gguf"

@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import sys
+import time
 from collections.abc import Iterator
 
 
@@ -47,6 +48,16 @@ def pipes() -> dict[int, str]:
 def behaviour(name: str) -> str:
     """How the test wants this process to behave: $FAKE_<NAME>, empty for well."""
     return os.environ.get(f"FAKE_{name.upper().replace('-', '_')}", "")
+
+
+def wait_for(who: str, what: str) -> None:
+    """Waits until another process has written this."""
+    while True:
+        with open(os.environ["FAKE_DIARY"]) as file:
+            entries = [json.loads(line) for line in file]
+        if any(entry["who"] == who and entry["what"] == what for entry in entries):
+            return
+        time.sleep(0.01)
 
 
 def orders() -> Iterator[dict]:

@@ -23,7 +23,10 @@ pub async fn generation(app: &App, dialect: Dialect, handle: impl Future<Output 
     match handle.await {
         Ok(response) => response,
         Err(error) => {
-            app.metrics.refused(&error);
+            // What fails while it runs is counted where it ends.
+            if !matches!(error, ApiError::Generation { .. } | ApiError::Incomplete { .. }) {
+                app.metrics.refused(&error);
+            }
             error.respond(dialect)
         }
     }

@@ -1,16 +1,23 @@
 //! Accepting connections, with a limit on everything that a client can hold on to.
 
+use std::convert::Infallible;
 use std::future::Future;
+use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::Router;
+use axum::response::Response;
+use http::Request;
+use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
-use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::http::settings::TransportLimits;
 
@@ -47,23 +54,73 @@ pub async fn serve(
             },
             () = &mut shutdown => break,
         };
-        let peer = stream.peer_addr().ok();
-        set_no_delay(&stream);
-        let service = TowerToHyperService::new(router.clone());
-        let connection = builder
-            .serve_connection(TokioIo::new(stream), service)
-            .into_owned();
-        let connection = graceful.watch(connection);
-        tokio::spawn(async move {
-            // A client that breaks off is no news.
-            if let Err(error) = connection.await {
-                tracing::debug!(?peer, %error, "connection broken");
-            }
-            drop(place);
-        });
+        let connection = Connection {
+            stream,
+            place,
+            first_request: limits.header_timeout,
+        };
+        tokio::spawn(connection.run(builder.clone(), router.clone(), graceful.watcher()));
     }
     drop(listener);
     graceful.shutdown().await;
+}
+
+/// An accepted connection.
+struct Connection {
+    stream: TcpStream,
+    /// One of the places for connections.
+    place: OwnedSemaphorePermit,
+    /// How long it may say nothing.
+    first_request: Duration,
+}
+
+impl Connection {
+    async fn run(self, builder: Builder<TokioExecutor>, router: Router, watcher: Watcher) {
+        let peer = self.stream.peer_addr().ok();
+        set_no_delay(&self.stream);
+        let asked = Arc::new(AtomicBool::new(false));
+        let service = TowerToHyperService::new(NoteFirst {
+            router,
+            asked: asked.clone(),
+        });
+        let connection = builder
+            .serve_connection(TokioIo::new(self.stream), service)
+            .into_owned();
+        let mut connection = pin!(watcher.watch(connection));
+        // The transport's own time limits begin when it knows which version is spoken.
+        let result = match tokio::time::timeout(self.first_request, connection.as_mut()).await {
+            Ok(result) => result,
+            Err(_) if asked.load(Ordering::Relaxed) => connection.await,
+            Err(_) => return,
+        };
+        // A client that breaks off is no news.
+        if let Err(error) = result {
+            tracing::debug!(?peer, %error, "connection broken");
+        }
+        drop(self.place);
+    }
+}
+
+/// Notes that a request came.
+#[derive(Clone)]
+struct NoteFirst {
+    router: Router,
+    asked: Arc<AtomicBool>,
+}
+
+impl tower::Service<Request<Incoming>> for NoteFirst {
+    type Response = Response;
+    type Error = Infallible;
+    type Future = axum::routing::future::RouteFuture<Infallible>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        <Router as tower::Service<Request<Incoming>>>::poll_ready(&mut self.router, context)
+    }
+
+    fn call(&mut self, request: Request<Incoming>) -> Self::Future {
+        self.asked.store(true, Ordering::Relaxed);
+        self.router.call(request)
+    }
 }
 
 fn connection_builder(limits: TransportLimits) -> Builder<TokioExecutor> {

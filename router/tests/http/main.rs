@@ -1,4 +1,10 @@
 //! The HTTP side in one process with the engine and a mock shard: what clients see.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "helpers of tests fail their test"
+)]
 
 mod answers;
 mod errors;

@@ -11,7 +11,7 @@ async fn a_generation_is_text_alone_unless_details_are_wanted() {
     let answer = server
         .post(
             "/generate",
-            json!({"inputs": "Hi", "parameters": {"max_new_tokens": 14}}),
+            json!({"inputs": "Hi", "parameters": {"max_new_tokens": 15}}),
         )
         .await;
     assert_eq!(answer.json(), json!({"generated_text": "Hällo, wörld!"}));
@@ -35,7 +35,7 @@ async fn a_generation_is_text_alone_unless_details_are_wanted() {
             answer.header("x-prompt-tokens"),
             answer.header("x-generated-tokens")
         ),
-        ("2", "14")
+        ("2", "15")
     );
 
     let parameters =
@@ -75,7 +75,7 @@ async fn eos_is_told_as_a_token_and_is_no_part_of_the_text() {
     let answer = server.post("/generate", body.clone()).await.json();
     assert_eq!(answer["generated_text"], "H");
     assert_eq!(answer["details"]["finish_reason"], "eos_token");
-    let eos = json!({"id": IM_END, "text": "<|im_end|>", "logprob": -0.125, "special": true});
+    let eos = json!({"id": IM_END, "text": "<|im_end|>", "logprob": -0.75, "special": true});
     assert_eq!(answer["details"]["tokens"][1], eos);
     let events = server.post("/generate_stream", body).await.events();
     assert_eq!(events.len(), 2);

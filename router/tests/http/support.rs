@@ -259,7 +259,7 @@ pub fn redact(mut value: Value) -> Value {
         if let Some(id) = object
             .get("id")
             .and_then(Value::as_str)
-            .filter(|id| id.len() == 36 || id.len() == 41)
+            .filter(|id| id.len() == 37 || id.len() == 41)
         {
             let prefix = id.split('-').next().unwrap().to_owned();
             object.insert("id".to_owned(), json!(format!("{prefix}-…")));

@@ -1,4 +1,5 @@
 //! The demo model's GGUF.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod support;
 

@@ -22,9 +22,7 @@ class UnknownAttentionError(ValueError):
     """A name that is not in the table."""
 
     def __init__(self, name: str) -> None:
-        super().__init__(
-            f"--attention {name!r} is unknown; choose one of {', '.join(attention_backends())}"
-        )
+        super().__init__(f"--attention {name!r} is unknown; choose one of {', '.join(attention_backends())}")
 
 
 def attention_backend(name: str) -> type[AttentionBackend]:

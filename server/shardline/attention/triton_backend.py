@@ -20,11 +20,9 @@ from torch import Tensor
 from shardline.attention.base import AttentionBackend, AttentionFacts, QueryKeyNorm, StepRows
 from shardline.kernels import decode_attention, prefill_attention
 from shardline.kernels.chaining import Chain
-from shardline.kernels.choice import chain_for
+from shardline.kernels.choice import MOST_FEW_ROWS, chain_for
 from shardline.kernels.rotary import HeadGeometry, HeadNorm, rope_and_write
 from shardline.kernels.target import KernelTarget
-
-_MOST_CHAINED_ROWS = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,9 +67,7 @@ class TritonAttention(AttentionBackend):
         facts = self.facts
         shape = (facts.num_layers, num_blocks, 2, facts.num_kv_heads, block_size, facts.head_dim)
         self._cache = torch.zeros(shape, dtype=facts.dtype, device=facts.device)
-        parts = decode_attention.most_parts(
-            facts.max_rows, facts.num_kv_heads, self._target.multiprocessors
-        )
+        parts = decode_attention.most_parts(facts.max_rows, facts.num_kv_heads, self._target.multiprocessors)
         self._scratch = decode_attention.DecodeScratch.allocate(
             parts, facts.max_rows, self._geometry, facts.device
         )
@@ -93,7 +89,7 @@ class TritonAttention(AttentionBackend):
                 padded_rows, self.facts.num_kv_heads, self._target.multiprocessors
             ),
             most_tiles=tokens // self._prefill_tile.queries + padded_rows - rows.num_decode_rows,
-            chain=Chain.OFF if chunks else chain_for(tokens, _MOST_CHAINED_ROWS, self._target),
+            chain=Chain.OFF if chunks else chain_for(tokens, MOST_FEW_ROWS, self._target),
         )
 
     def forward(self, layer: int, qkv: Tensor, norm: QueryKeyNorm | None, metadata: object) -> Tensor:

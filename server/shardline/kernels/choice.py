@@ -16,7 +16,7 @@ from shardline.kernels.few_rows import FewRowsTile, padded_rows
 from shardline.kernels.one_row import Epilogue, OneRowTile
 from shardline.kernels.target import KernelTarget
 
-_MOST_FEW_ROWS = 64
+MOST_FEW_ROWS = 64
 _SPLIT_COLUMNS = 16384
 
 
@@ -60,7 +60,7 @@ class Choices:
         self._one_row: dict[Product, OneRowTile] = {}
         self._few_rows: dict[tuple[Product, int], FewRowsTile] = {}
         self._ways: dict[tuple[Product, int], Way] = {}
-        self.most_few_rows = _MOST_FEW_ROWS
+        self.most_few_rows = MOST_FEW_ROWS
 
     def way(self, product: Product, rows: int) -> Way:
         """Which kernel computes the product."""
@@ -69,6 +69,10 @@ class Choices:
         if rows == 1:
             return Way.ONE_ROW
         return self._ways.get((product, padded_rows(rows)), Way.FEW_ROWS)
+
+    def prefers_lt(self, rows: int, columns: int, inner: int) -> bool:
+        """Whether cublasLt wins over cuBLAS: for long sums of few rows."""
+        return self._target.bulk_loads and MOST_FEW_ROWS < rows < 128 and inner >= 2 * columns
 
     def one_row_tile(self, product: Product) -> OneRowTile:
         """The tile of a one-row product."""
@@ -97,37 +101,45 @@ class Choices:
 
 def default_one_row_tile(product: Product) -> OneRowTile:
     """Enough programs to fill a card a few times over, 16-byte loads, 32 to 64 weights a thread."""
-    depth = _largest_depth(product.inner, 1024)
+    columns, inner = product.columns, product.inner
     if product.epilogue is Epilogue.SWIGLU:
-        return OneRowTile(4, depth, 4 if product.inner >= 4096 else 2)
-    if product.columns >= 32768:
-        return OneRowTile(4, _largest_depth(product.inner, 2048), 4)
+        wide = inner >= 4096
+        return OneRowTile(4, _largest_depth(inner, 1024 if wide else 512), 4 if wide else 2, 128)
+    if columns >= 32768:
+        depth = _largest_depth(inner, 4096)
+        return OneRowTile(2 if depth == 4096 else 4, depth, 4)
     if product.epilogue is Epilogue.RESIDUAL:
-        if product.inner >= 2 * product.columns:
-            return OneRowTile(2, _largest_depth(product.inner, 2048), 1)
-        return OneRowTile(8 if product.columns >= 4096 else 4, depth, 2)
-    return OneRowTile(2, depth, 2 if product.inner >= 4096 else 1)
+        if inner >= 2 * columns:
+            return OneRowTile(2, _largest_depth(inner, 2048), 1)
+        if columns >= 4096:
+            return OneRowTile(8, _largest_depth(inner, 1024), 2)
+        return OneRowTile(4, _largest_depth(inner, 2048), 4)
+    return OneRowTile(2, _largest_depth(inner, 1024), 2 if inner >= 4096 else 1)
 
 
 def default_few_rows_tile(product: Product, rows_block: int, target: KernelTarget) -> FewRowsTile:
-    """64 columns a program; the inner dimension split until the programs fill the card."""
-    small = product.columns * product.inner < 1 << 22
-    columns = 16 if small else 128 if product.columns >= 32768 and rows_block != 32 else 64
-    depth = _largest_depth(product.inner, 128 if rows_block > 32 or small else 256)
-    programs = triton.cdiv(product.columns, columns)
+    """64 columns a program; the inner dimension split where the programs would not fill the card."""
+    columns, inner = product.columns, product.inner
+    if columns * inner < 1 << 22:
+        return FewRowsTile(16, _largest_depth(inner, 128), 1, 4, 4)
+    modern = target.capability >= (9, 0)
+    wide = columns >= 32768 and rows_block != 32 and modern
+    width = 128 if wide else 64
+    depth = _largest_depth(inner, (256 if rows_block <= 32 else 128) if modern else 64)
+    programs = triton.cdiv(columns, width)
+    if product.epilogue is Epilogue.SWIGLU or columns >= 32768:
+        stages = 4 if programs <= target.multiprocessors else 2
+        return FewRowsTile(width, min(depth, 128), 1, stages if modern else 3, 8 if wide else 4)
     splits = 1
-    if product.columns <= _SPLIT_COLUMNS:
-        while splits < 4 and programs * splits * 2 <= target.multiprocessors * 2.2 and (
-            product.inner // depth >= 8 * splits
-        ):
-            splits *= 2
-    if splits > 2 and product.inner < 8192:
-        splits = 2
-    if product.epilogue is Epilogue.SWIGLU or product.columns >= 32768:
-        return FewRowsTile(columns, min(depth, 128), 1, 2, 8 if columns == 128 else 4)
-    if target.capability < (9, 0):
-        return FewRowsTile(columns, min(depth, 64), splits, 3, 4)
-    return FewRowsTile(columns, depth, splits, 3 if depth == 256 and splits > 1 else 4, 4)
+    while splits < 4 and programs * splits < 0.7 * target.multiprocessors and (inner // (2 * splits) >= 2048):
+        splits *= 2
+    if not modern:
+        return FewRowsTile(width, depth, splits, 3, 4)
+    if splits > 1:
+        return FewRowsTile(width, depth, splits, 3 if depth == 256 else 4, 4)
+    if rows_block == 16 and inner >= 4096:
+        depth = min(depth, 128)
+    return FewRowsTile(width, depth, 1, {16: 5, 32: 4}.get(rows_block, 6), 4)
 
 
 def _largest_depth(inner: int, limit: int) -> int:

@@ -47,9 +47,12 @@ def gumbel(low, high, token):
     hashed = _mix32(hashed + high)
     u = ((hashed & 0x7FFFFFFF).to(tl.int32).to(tl.float32) + 0.5) * 4.656612873077393e-10
     u = tl.minimum(u, 0.99999994)
-    # log(1 - u) that stays exact for small u (Kahan): the large Gumbel numbers come from there.
-    rest = 1.0 - u
-    near = rest == 1.0
-    taken = tl.where(near, 1.0, 1.0 - rest)
-    log1p = tl.where(near, -u, tl.log(tl.where(near, 0.5, rest)) * (u / taken))
-    return -tl.log(-log1p)
+    # The large Gumbel numbers come from small u, where 1 - u has lost them and a card's fast logarithm
+    # is exact in absolute terms only: there the series of -log(1 - u) takes over.
+    series = 1.0 / 6.0 + u * (1.0 / 7.0)
+    series = 0.2 + u * series
+    series = 0.25 + u * series
+    series = 1.0 / 3.0 + u * series
+    series = u * (1.0 + u * (0.5 + u * series))
+    inner = tl.where(u < 0.0625, series, -tl.log(1.0 - u))
+    return -tl.log(inner)

@@ -53,14 +53,15 @@ def choose_tile(rows: int, num_kv_heads: int, multiprocessors: int) -> DecodeTil
         return DecodeTile(keys=64, splits=splits, min_tiles=2, stages=3, warps=4, preload=False)
     if programs <= 4 * multiprocessors:
         return DecodeTile(keys=32, splits=4, min_tiles=64, stages=4, warps=2, preload=False)
-    return DecodeTile(keys=32, splits=1, min_tiles=1, stages=4, warps=2, preload=False)
+    if programs <= 10 * multiprocessors:
+        return DecodeTile(keys=32, splits=1, min_tiles=1, stages=4, warps=2, preload=False)
+    return DecodeTile(keys=32, splits=1, min_tiles=1, stages=3, warps=1, preload=False)
 
 
 def most_parts(max_rows: int, num_kv_heads: int, multiprocessors: int) -> int:
     """The largest rows * splits that `choose_tile` asks for up to `max_rows` rows."""
     return max(
-        rows * choose_tile(rows, num_kv_heads, multiprocessors).splits
-        for rows in range(1, max_rows + 1)
+        rows * choose_tile(rows, num_kv_heads, multiprocessors).splits for rows in range(1, max_rows + 1)
     )
 
 
@@ -78,9 +79,7 @@ class DecodeScratch:
     finished: torch.Tensor
 
     @staticmethod
-    def allocate(
-        parts: int, rows: int, geometry: HeadGeometry, device: torch.device
-    ) -> DecodeScratch:
+    def allocate(parts: int, rows: int, geometry: HeadGeometry, device: torch.device) -> DecodeScratch:
         """Room for `parts` = the largest rows * splits of any launch, and for `rows` rows."""
         kv_heads = geometry.num_kv_heads
         group = geometry.num_heads // kv_heads
@@ -102,13 +101,23 @@ def _group_rows(geometry: HeadGeometry) -> int:
 def _fold(q, k, v, seen, scale, peak, total, acc):
     """One tile of keys into the running softmax (base 2; Milakov and Gimelshein, 2018)."""
     score = tl.where(seen[None, :], tl.dot(q, k.T) * scale, float("-inf"))
-    # A finite floor keeps a tile of unseen keys from making inf - inf.
-    new_peak = tl.maximum(tl.maximum(peak, tl.max(score, 1)), -1.0e30)
+    # Finite: every part sees at least one key or the newest token.
+    new_peak = tl.maximum(peak, tl.max(score, 1))
     weight = tl.exp2(score - new_peak[:, None])
     keep = tl.exp2(peak - new_peak)
     total = total * keep + tl.sum(weight, 1)
     acc = tl.dot(weight.to(v.dtype), v, acc * keep[:, None])
     return new_peak, total, acc
+
+
+@triton.jit
+def _load_tile(address, seen, in_dim, PADDED: tl.constexpr):
+    """Keys or values of a tile; zero where not seen, so that what a block held before stays out."""
+    if PADDED:
+        tile = tl.load(address, mask=seen[:, None] & in_dim[None, :], other=0.0)
+    else:
+        tile = tl.load(address, mask=seen[:, None], other=0.0)
+    return tile
 
 
 @triton.jit(do_not_specialize=["splits", "min_tiles", "table_width"])
@@ -183,8 +192,8 @@ def _decode_attention_kernel(
         ids = block_ids(table, start, lane, last, BLOCK, TILE)
         rows = key_rows(ids, start, lane, kv_head, KV_HEADS, BLOCK, TILE)
         address = cache + rows[:, None] * DIM + d[None, :]
-        k0 = tl.load(address, mask=seen0[:, None] & in_dim[None, :], other=0.0)
-        v0 = tl.load(address + VALUES, mask=seen0[:, None] & in_dim[None, :], other=0.0)
+        k0 = _load_tile(address, seen0, in_dim, DIM != DIM_BLOCK)
+        v0 = _load_tile(address + VALUES, seen0, in_dim, DIM != DIM_BLOCK)
     wait_for_previous(CHAIN)
 
     base = qkv + token.to(tl.int64) * (HEADS + 2 * KV_HEADS) * DIM
@@ -209,9 +218,7 @@ def _decode_attention_kernel(
     mine = split == 0
     peak = tl.where(mine, own, float("-inf"))
     total = tl.where(mine, 1.0, 0.0) + tl.zeros((GROUP_BLOCK,), tl.float32)
-    acc = tl.where(mine, v_new.to(tl.float32), 0.0)[None, :] + tl.zeros(
-        (GROUP_BLOCK, DIM_BLOCK), tl.float32
-    )
+    acc = tl.where(mine, v_new.to(tl.float32), 0.0)[None, :] + tl.zeros((GROUP_BLOCK, DIM_BLOCK), tl.float32)
     if mine:
         block = tl.load(table + position // BLOCK).to(tl.int64)
         place = ((block * 2 * KV_HEADS + kv_head) * BLOCK + position % BLOCK) * DIM
@@ -229,8 +236,8 @@ def _decode_attention_kernel(
         rows = key_rows(ids, tile, lane, kv_head, KV_HEADS, BLOCK, TILE)
         address = cache + rows[:, None] * DIM + d[None, :]
         ids = block_ids(table, tile + TILE, lane, last, BLOCK, TILE)
-        k = tl.load(address, mask=seen[:, None] & in_dim[None, :], other=0.0)
-        v = tl.load(address + VALUES, mask=seen[:, None] & in_dim[None, :], other=0.0)
+        k = _load_tile(address, seen, in_dim, DIM != DIM_BLOCK)
+        v = _load_tile(address + VALUES, seen, in_dim, DIM != DIM_BLOCK)
         peak, total, acc = _fold(q, k, v, seen, scale, peak, total, acc)
     release_next(CHAIN)
 
@@ -258,10 +265,8 @@ def _decode_attention_kernel(
             head = softmax + at * 2 * GROUP + group
             peak_i = tl.load(head, mask=real, other=0.0, cache_modifier=".cg")
             total_i = tl.load(head + GROUP, mask=real, other=1.0, cache_modifier=".cg")
-            acc_i = tl.load(
-                accumulators + at * PART + offset, mask=in_group, other=0.0, cache_modifier=".cg"
-            )
-            new_peak = tl.maximum(tl.maximum(peak, peak_i), -1.0e30)
+            acc_i = tl.load(accumulators + at * PART + offset, mask=in_group, other=0.0, cache_modifier=".cg")
+            new_peak = tl.maximum(peak, peak_i)
             keep = tl.exp2(peak - new_peak)
             add = tl.exp2(peak_i - new_peak)
             total = total * keep + total_i * add

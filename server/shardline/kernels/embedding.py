@@ -41,9 +41,7 @@ def _embed_kernel(
     if PARTS > 0:
         wide = value.to(tl.float32)
         weight = tl.load(gamma + column, mask=inside, other=0.0).to(tl.float32)
-        tl.store(
-            scaled + row * HIDDEN + column, (wide * weight).to(scaled.dtype.element_ty), mask=inside
-        )
+        tl.store(scaled + row * HIDDEN + column, (wide * weight).to(scaled.dtype.element_ty), mask=inside)
         part = tl.arange(0, PARTS_BLOCK)
         sums = tl.where(part == 0, tl.sum(wide * wide, 0), 0.0)
         tl.store(square_sums + row * PARTS + part, sums, mask=part < PARTS)

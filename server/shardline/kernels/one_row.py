@@ -27,11 +27,15 @@ class Epilogue(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class OneRowTile:
-    """Output columns a program, elements of a row a step, warps."""
+    """Output columns a program, elements of a row a step, warps.
+
+    registers: most a thread may use, where one less program a multiprocessor would fit without.
+    """
 
     columns: int
     depth: int
     warps: int
+    registers: int | None = None
 
 
 @triton.jit
@@ -156,5 +160,6 @@ def one_row_product(
         BIAS=bias is not None,
         CHAIN=int(chain),
         num_warps=tile.warps,
+        maxnreg=tile.registers,
         **launch_options(chain),
     )

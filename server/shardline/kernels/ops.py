@@ -114,6 +114,8 @@ class TritonOps(Ops):
     def logits(self, x: Hidden, rows: Tensor | None, norm: Norm, weight: LinearWeight) -> Tensor:
         if rows is None:
             return self._normed_product(x, norm, weight, Epilogue.STORE)
+        if not rows.shape[0]:
+            return x.values.new_empty((0, weight.weight.shape[0]))
         if isinstance(x.note, Normed):
             picked = x.note.values.index_select(0, rows)
         else:
@@ -122,9 +124,7 @@ class TritonOps(Ops):
         product = Product(weight.weight.shape[0], weight.weight.shape[1], Epilogue.STORE)
         return self._product_of_normed(picked, weight, product)
 
-    def _normed_product(
-        self, x: Hidden, norm: Norm, weight: LinearWeight, epilogue: Epilogue
-    ) -> Tensor:
+    def _normed_product(self, x: Hidden, norm: Norm, weight: LinearWeight, epilogue: Epilogue) -> Tensor:
         """epilogue(rmsnorm(x) @ weight^T + bias)."""
         rows = x.values.shape[0]
         halves = 2 if epilogue is Epilogue.SWIGLU else 1
@@ -168,7 +168,15 @@ class TritonOps(Ops):
         return self._product_of_normed(h, weight, product)
 
     def _library(self, x: Tensor, weight: LinearWeight) -> Tensor:
-        return torch.nn.functional.linear(x, weight.weight, weight.bias)
+        """The vendor's product. Which of its two libraries is faster depends on the shape alone."""
+        columns, inner = weight.weight.shape
+        if not self.choices.prefers_lt(x.shape[0], columns, inner):
+            return torch.nn.functional.linear(x, weight.weight, weight.bias)
+        torch.backends.cuda.preferred_blas_library("cublaslt")
+        try:
+            return torch.nn.functional.linear(x, weight.weight, weight.bias)
+        finally:
+            torch.backends.cuda.preferred_blas_library("cublas")
 
     def _one_row(
         self, x: Tensor, weight: LinearWeight, out: Tensor, product: Product, norm: Norm | None

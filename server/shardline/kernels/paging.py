@@ -24,9 +24,7 @@ def block_ids(table, start, lane, last, BLOCK: tl.constexpr, TILE: tl.constexpr)
 
 
 @triton.jit
-def key_rows(
-    ids, start, lane, kv_head, KV_HEADS: tl.constexpr, BLOCK: tl.constexpr, TILE: tl.constexpr
-):
+def key_rows(ids, start, lane, kv_head, KV_HEADS: tl.constexpr, BLOCK: tl.constexpr, TILE: tl.constexpr):
     """Rows (of dim elements) of the cache that hold the keys start + lane of one head.
 
     The values lie KV_HEADS * BLOCK rows further. start is a multiple of TILE.

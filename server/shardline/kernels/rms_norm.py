@@ -43,9 +43,7 @@ def _rms_norm_kernel(
             tl.store(residual + source * HIDDEN + column, rounded, mask=inside)
         value = rounded.to(tl.float32)
     scale = tl.rsqrt(tl.sum(value * value, 0) / HIDDEN + eps)
-    tl.store(
-        out + row * HIDDEN + column, (value * scale * weight).to(out.dtype.element_ty), mask=inside
-    )
+    tl.store(out + row * HIDDEN + column, (value * scale * weight).to(out.dtype.element_ty), mask=inside)
 
 
 def rms_norm(

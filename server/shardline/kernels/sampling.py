@@ -134,9 +134,9 @@ def _statistics_kernel(
     chunk = tl.program_id(1)
     token = chunk * CHUNK_SIZE + tl.arange(0, CHUNK_SIZE)
     wait_for_previous(CHAIN)
-    x = tl.load(
-        logits + row * VOCABULARY + token, mask=token < VOCABULARY, other=float("-inf")
-    ).to(tl.float32)
+    x = tl.load(logits + row * VOCABULARY + token, mask=token < VOCABULARY, other=float("-inf")).to(
+        tl.float32
+    )
     broken = tl.max((x != x).to(tl.int32), 0) > 0
     highest, at = tl.max(tl.where(x == x, x, float("-inf")), 0, return_indices=True)
     place = row * CHUNKS + chunk
@@ -269,9 +269,7 @@ def _count_and_mass(logits, row, highest, temperature, limit, VOCABULARY: tl.con
 
 
 @triton.jit
-def _draw_from_row(
-    logits, row, highest, temperature, limit, low, high, VOCABULARY: tl.constexpr
-):
+def _draw_from_row(logits, row, highest, temperature, limit, low, high, VOCABULARY: tl.constexpr):
     """The Gumbel maximum among the logits within `limit` of the maximum; a pass over the row."""
     lane = tl.arange(0, 4096)
     best = tl.full((4096,), float("-inf"), tl.float32)
@@ -290,9 +288,7 @@ def _draw_from_row(
 
 
 @triton.jit
-def _within(
-    distance, weight, short, logits, row, highest, temperature, edge, VOCABULARY: tl.constexpr
-):
+def _within(distance, weight, short, logits, row, highest, temperature, edge, VOCABULARY: tl.constexpr):
     """Count and mass of the tokens within `edge`: from the short list, or from the row."""
     if short:
         count = tl.sum(tl.where(distance <= edge, 1.0, 0.0), 0)
@@ -325,9 +321,7 @@ def _tighten(
     for _step in range(31):
         middle = (below + upper) >> 1
         edge = middle.to(tl.float32, bitcast=True)
-        count, mass = _within(
-            distance, weight, short, logits, row, highest, temperature, edge, VOCABULARY
-        )
+        count, mass = _within(distance, weight, short, logits, row, highest, temperature, edge, VOCABULARY)
         if BY_MASS:
             enough = mass >= needed
         else:
@@ -369,9 +363,7 @@ def _draw_with_cuts(
         limit = _tighten(
             distance, weight, short, logits, row, highest, temperature, limit, top_k, False, VOCABULARY
         )
-        _count, mass = _within(
-            distance, weight, short, logits, row, highest, temperature, limit, VOCABULARY
-        )
+        _count, mass = _within(distance, weight, short, logits, row, highest, temperature, limit, VOCABULARY)
     if top_p < 1.0:
         needed = top_p * mass
         limit = _tighten(

@@ -14,6 +14,7 @@ CPU_TARGET_TOKENS = 8192
 CPU_TARGET_SEQUENCES = 8
 CPU_LIMIT_BYTES = 2 * GIB
 CPU_MEMORY_SHARE = 0.25
+STEP_MARGIN_BYTES = 2 * GIB
 
 
 class KvCacheError(ValueError):
@@ -22,12 +23,25 @@ class KvCacheError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class KvRequest:
-    """`tokens`: of `--kv-cache-tokens`, or none. `bytes_per_block`: over all layers of this rank."""
+    """`tokens`: of `--kv-cache-tokens`, or none. `bytes_per_block`: over all layers of this rank.
+
+    `reserved_bytes`: of a GPU's memory, for a step at full size and what captures need.
+    """
 
     tokens: int | None
     block_size: int
     bytes_per_block: int
     max_position: int
+    reserved_bytes: int = 0
+
+
+def step_bytes(tokens: int, rows: int, widths: tuple[int, ...], vocab_size: int, value_bytes: int) -> int:
+    """A bound of what a step's tensors take at once, with what captured graphs and libraries need.
+
+    `widths`: of the tensors that a layer holds beside each other, in values a token. A row that
+    samples holds its logits as they come and a few times in float32.
+    """
+    return STEP_MARGIN_BYTES + tokens * sum(widths) * value_bytes + rows * vocab_size * (value_bytes + 4 * 4)
 
 
 def blocks_for_tokens(tokens: int, block_size: int) -> int:
@@ -49,13 +63,13 @@ def cpu_blocks(request: KvRequest, available_bytes: int) -> int:
 
 
 def gpu_blocks(request: KvRequest, free_bytes: int, total_bytes: int, memory_fraction: float) -> int:
-    """What is left of the share of the card's memory, after weights and a step at full size.
+    """What is left of the share of the card's memory, after weights and what is reserved.
 
     `free_bytes`: now; what others hold counts against the share.
     """
     if request.tokens is not None:
         return _at_least_one(blocks_for_tokens(request.tokens, request.block_size), request)
-    usable = free_bytes - int(total_bytes * (1.0 - memory_fraction))
+    usable = free_bytes - int(total_bytes * (1.0 - memory_fraction)) - request.reserved_bytes
     return _at_least_one(usable // request.bytes_per_block, request)
 
 

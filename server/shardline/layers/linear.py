@@ -48,7 +48,8 @@ class ColumnLinear:
     ) -> ColumnLinear:
         """Several products become one: their outputs follow one another. `gated`: gate, then up."""
         weights = tuple(
-            Part(f"{o.name}.weight", (o.features, in_features), 0, o.part.start, o.part.length) for o in outputs
+            Part(f"{o.name}.weight", (o.features, in_features), 0, o.part.start, o.part.length)
+            for o in outputs
         )
         biases = tuple(Part(f"{o.name}.bias", (o.features,), 0, o.part.start, o.part.length) for o in outputs)
         weight = LinearWeight(

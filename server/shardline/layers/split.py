@@ -26,9 +26,7 @@ class HeadSplit:
 
 def can_split_heads(num_heads: int, num_kv_heads: int, world_size: int) -> bool:
     """Whether every rank gets whole groups of heads."""
-    return num_heads % world_size == 0 and (
-        num_kv_heads % world_size == 0 or world_size % num_kv_heads == 0
-    )
+    return num_heads % world_size == 0 and (num_kv_heads % world_size == 0 or world_size % num_kv_heads == 0)
 
 
 def split_heads(num_heads: int, num_kv_heads: int, rank: int, world_size: int) -> HeadSplit:

@@ -114,7 +114,9 @@ def parse_config(values: Json, trust_remote_code: bool = False) -> ModelConfig:
         raise ModelConfigError("hidden_act", activation, "'silu'")
     if values.get("quantization_config"):
         raise ModelConfigError(
-            "quantization_config", values["quantization_config"], "none: quantized weights are not supported yet"
+            "quantization_config",
+            values["quantization_config"],
+            "none: quantized weights are not supported yet",
         )
     num_heads = fields.positive("num_attention_heads")
     num_kv_heads = fields.positive("num_key_value_heads", num_heads)

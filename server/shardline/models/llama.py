@@ -98,9 +98,7 @@ def _load_layer(config: ModelConfig, loading: Loading, index: int) -> LlamaLayer
         qk_norm=_load_qk_norm(config, loading, f"{name}.self_attn"),
         o_proj=RowLinear.load(loading, f"{name}.self_attn.o_proj", hidden, attended, config.output_bias),
         post_norm=_load_norm(config, loading, f"{name}.post_attention_layernorm", hidden),
-        gate_up_proj=GatedLinear(
-            ColumnLinear.load(loading, gate_up, hidden, config.mlp_bias, gated=True)
-        ),
+        gate_up_proj=GatedLinear(ColumnLinear.load(loading, gate_up, hidden, config.mlp_bias, gated=True)),
         down_proj=RowLinear.load(
             loading,
             f"{name}.mlp.down_proj",

@@ -103,7 +103,9 @@ class Batch:
         if sequence.sequence_id in self._slot_of:
             raise ProtocolError(f"sequence {sequence.sequence_id} is new and already known")
         if not self._free:
-            raise ProtocolError(f"sequence {sequence.sequence_id} is one more than the {len(self)} that may live at once")
+            raise ProtocolError(
+                f"sequence {sequence.sequence_id} is one more than the {len(self)} that may live at once"
+            )
         tokens: I32 = np.frombuffer(sequence.token_ids, np.int32)
         count, cached = len(tokens), sequence.num_cached_tokens
         if not 0 < count <= self.limits.max_tokens:
@@ -147,7 +149,9 @@ class Batch:
         total = int(num_tokens.sum())
         if total > self.limits.max_step_tokens:
             raise ProtocolError(f"the step has {total} tokens; {self.limits.max_step_tokens} is the limit")
-        if len(np.unique(slots)) != len(slots):
+        seen = np.zeros(self.limits.max_sequences + 1, np.bool_)
+        seen[slots] = True
+        if np.count_nonzero(seen) != len(slots):
             raise ProtocolError("a sequence is in two rows of the step")
         wrong = np.flatnonzero((num_tokens < 1) | (reached > known))
         if wrong.size:
@@ -164,13 +168,13 @@ class Batch:
                 f"blocks hold {self._num_blocks[slots[row]] * self.limits.block_size}"
             )
 
-    def _append_blocks(
-        self, frame: FrameFields, slots: I32, admitted: dict[int, NewSequenceFields]
-    ) -> None:
+    def _append_blocks(self, frame: FrameFields, slots: I32, admitted: dict[int, NewSequenceFields]) -> None:
         tables = [np.frombuffer(sequence.block_ids, np.int32) for sequence in admitted.values()]
         first = np.fromiter(admitted, np.int32, len(admitted))
         self._extend(
-            first, np.array([len(t) for t in tables], np.int32), np.concatenate([np.empty(0, np.int32), *tables])
+            first,
+            np.array([len(t) for t in tables], np.int32),
+            np.concatenate([np.empty(0, np.int32), *tables]),
         )
         counts: I32 = np.frombuffer(frame.new_block_counts, np.int32)
         blocks: I32 = np.frombuffer(frame.new_blocks, np.int32)
@@ -189,15 +193,15 @@ class Batch:
             raise ProtocolError(f"a block id is not in [0, {self.limits.num_blocks})")
         held = self._num_blocks[slots]
         if int((held + counts).max()) > self.limits.max_blocks:
-            raise ProtocolError(f"a sequence has more than the {self.limits.max_blocks} blocks that it may have")
+            raise ProtocolError(
+                f"a sequence has more than the {self.limits.max_blocks} blocks that it may have"
+            )
         ends = np.cumsum(counts)
         within = np.arange(len(blocks)) - np.repeat(ends - counts, counts)
         places = np.repeat(slots.astype(np.int64) * self.limits.max_blocks + held, counts) + within
         self._tables.reshape(-1)[places] = blocks
         self._num_blocks[slots] = held + counts
-        self.block_tables.view(-1).index_copy_(
-            0, upload(places, self._device), upload(blocks, self._device)
-        )
+        self.block_tables.view(-1).index_copy_(0, upload(places, self._device), upload(blocks, self._device))
 
     def kv_slots(self, slots: I32, positions: I32) -> I32:
         """Where the KV of each token goes: `block * block_size + offset`; arguments a token each."""

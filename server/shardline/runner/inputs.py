@@ -16,6 +16,7 @@ from torch import Tensor
 from shardline.attention.base import HostRows, StepRows
 from shardline.endpoint.frame import I32
 from shardline.runner.batch import Batch, StepPlan
+from shardline.runner.staging import StagingRing
 
 ROW_FIELDS = ("slots", "context_lengths", "sample_tokens", "sample_slots", "sample_positions", "query_starts")
 TOKEN_FIELDS = ("token_ids", "positions", "token_rows", "kv_slots")
@@ -73,22 +74,20 @@ class InputBuffers:
         for name in TOKEN_FIELDS:
             self._places[name] = (at, self.max_tokens)
             at += self.max_tokens
-        self._size = at
         self._packed = torch.zeros(at, dtype=torch.int32, device=device)
+        self._views = {
+            name: self._packed[start : start + size] for name, (start, size) in self._places.items()
+        }
+        self._staging = StagingRing(at, self._places, device)
 
     def view(self, name: str) -> Tensor:
         """The whole static tensor of one field."""
-        start, size = self._places[name]
-        return self._packed[start : start + size]
+        return self._views[name]
 
     def load(self, plan: StepPlan, padding: Padding = Padding()) -> StepInputs:
         """Copies the plan to the device."""
-        staging = torch.zeros(self._size, dtype=torch.int32, pin_memory=self._device.type == "cuda")
-        host = {
-            name: staging[start : start + size].numpy() for name, (start, size) in self._places.items()
-        }
-        rows = self._fill(host, plan, padding)
-        self._packed.copy_(staging, non_blocking=True)
+        rows = self._fill(self._staging.take(), plan, padding)
+        self._staging.copy_to(self._packed)
         return self._inputs(rows, int(plan.samples.sum()), padding)
 
     def blank(self, padding: Padding) -> StepInputs:
@@ -125,17 +124,23 @@ class InputBuffers:
         host["slots"][:num_rows] = plan.slots
         host["slots"][num_rows:padded_rows] = self._batch.null_slot
         host["context_lengths"][:num_rows] = context_lengths
+        host["context_lengths"][num_rows:padded_rows] = 0
+        host["query_starts"][0] = 0
         host["query_starts"][1 : num_rows + 1] = ends
         host["query_starts"][num_rows + 1 : padded_rows + 1] = num_tokens
         host["sample_tokens"][: len(samples)] = ends[samples] - 1
         host["sample_slots"][: len(samples)] = plan.slots[samples]
         host["sample_positions"][: len(samples)] = plan.known[samples]
         host["sample_slots"][len(samples) : padded_rows] = self._batch.null_slot
+        host["sample_tokens"][len(samples) : padded_rows] = 0
+        host["sample_positions"][len(samples) : padded_rows] = 0
         host["positions"][:num_tokens] = positions
+        host["positions"][num_tokens:padded_tokens] = 0
         host["token_rows"][:num_tokens] = rows
         host["token_rows"][num_tokens:padded_tokens] = max(0, padded_rows - 1)
         host["kv_slots"][:num_tokens] = self._batch.kv_slots(plan.slots[rows], positions)
         host["kv_slots"][num_tokens:padded_tokens] = -1
+        host["token_ids"][num_tokens:padded_tokens] = 0
         self._fill_tokens(host["token_ids"], plan, starts)
         return self._step_rows(host, plan, context_lengths, padded_rows, padded_tokens)
 

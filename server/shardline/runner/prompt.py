@@ -48,7 +48,9 @@ class PendingPrompt:
             logprobs=np.concatenate([np.empty(0, np.float32), *found]),
             top_counts=counts,
             top_token_ids=np.concatenate(none[0] + [as_i32(ids).reshape(-1) for ids in self.top_ids]),
-            top_logprobs=np.concatenate(none[1] + [as_f32(values).reshape(-1) for values in self.top_logprobs]),
+            top_logprobs=np.concatenate(
+                none[1] + [as_f32(values).reshape(-1) for values in self.top_logprobs]
+            ),
         )
 
 

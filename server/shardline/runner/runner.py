@@ -66,6 +66,11 @@ class Runner:
         self._sampler = Sampler(parts.sampling)
         self._prompts = PromptScorer(parts.batch, parts.eager, parts.device)
 
+    @property
+    def joined(self) -> JoinedForward | None:
+        """How steps run that can be sampled in one go; for measuring."""
+        return self._parts.joined
+
     def reset(self) -> None:
         """Forgets all sequences."""
         self._batch.reset()
@@ -122,7 +127,9 @@ class Runner:
         if sequence.grammar is not None:
             raise ProtocolError(f"sequence {sequence.sequence_id}: grammars are not supported by this shard")
         if sequence.adapter is not None:
-            raise ProtocolError(f"sequence {sequence.sequence_id}: adapter {sequence.adapter!r} is not loaded")
+            raise ProtocolError(
+                f"sequence {sequence.sequence_id}: adapter {sequence.adapter!r} is not loaded"
+            )
         fields = sequence.sampling
         if fields.prompt_logprobs and sequence.num_cached_tokens:
             raise ProtocolError(

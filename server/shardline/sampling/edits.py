@@ -75,7 +75,13 @@ class PenaltyEdit:
         return True
 
     def apply(
-        self, logits: Tensor, rows: Tensor, slots: list[int], repetition: Tensor, frequency: Tensor, presence: Tensor
+        self,
+        logits: Tensor,
+        rows: Tensor,
+        slots: list[int],
+        repetition: Tensor,
+        frequency: Tensor,
+        presence: Tensor,
     ) -> None:
         """The three: f32[m, 1] of the rows edited."""
         counts = self._generated.rows[_index(self._generated.index(slots), self._device)]

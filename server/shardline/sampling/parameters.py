@@ -30,17 +30,11 @@ class Parameters:
     stop_token_ids: npt.NDArray[np.int32] = field(default_factory=_no_ids)
     allowed_token_ids: npt.NDArray[np.int32] = field(default_factory=_no_ids)
     logit_bias_ids: npt.NDArray[np.int32] = field(default_factory=_no_ids)
-    logit_bias_values: npt.NDArray[np.float32] = field(
-        default_factory=lambda: np.empty(0, np.float32)
-    )
+    logit_bias_values: npt.NDArray[np.float32] = field(default_factory=lambda: np.empty(0, np.float32))
     seed: int = 0
     choice: int = 0
 
     @property
     def has_penalties(self) -> bool:
         """Whether any penalty is on."""
-        return (
-            self.repetition_penalty != 1.0
-            or self.frequency_penalty != 0.0
-            or self.presence_penalty != 0.0
-        )
+        return self.repetition_penalty != 1.0 or self.frequency_penalty != 0.0 or self.presence_penalty != 0.0

@@ -97,7 +97,9 @@ class Sampler:
         if rows.size:
             state.stops.apply(logits, self._rows(rows), host_slots[rows].tolist())
 
-    def _choose(self, logits: Tensor, slots: Tensor, host_slots: I32, positions: I32) -> tuple[Tensor, Tensor]:
+    def _choose(
+        self, logits: Tensor, slots: Tensor, host_slots: I32, positions: I32
+    ) -> tuple[Tensor, Tensor]:
         """Tokens i64[n] and each row's largest logit f32[n], NaN where one is NaN."""
         state = self._state
         best = logits.argmax(dim=-1)

@@ -144,9 +144,7 @@ class GgufFile:
             tensors[info.name] = placed
         return tensors
 
-    def _info(
-        self, cursor: _Cursor, name: str, shape: tuple[int, ...], kind: int, offset: int
-    ) -> TensorInfo:
+    def _info(self, cursor: _Cursor, name: str, shape: tuple[int, ...], kind: int, offset: int) -> TensorInfo:
         try:
             known = GGMLQuantizationType(kind)
         except ValueError as error:

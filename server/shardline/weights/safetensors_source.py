@@ -29,7 +29,8 @@ class SafetensorsSource(WeightSource):
         except (SafetensorError, OSError) as error:
             raise WeightError(f"{path} is not a safetensors file: {error}") from error
         self._open[path] = file
-        for name in file.keys():
+        names: list[str] = file.keys()
+        for name in names:
             if name in self._file_of:
                 raise WeightError(f"weight {name} is in both {self._file_of[name].name} and {path.name}")
             self._file_of[name] = path

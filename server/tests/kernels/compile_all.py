@@ -122,7 +122,9 @@ def attention(make, dim: int, norm: bool, hopper: bool, chain: Chain) -> None:
     starts = torch.zeros(9, dtype=torch.int32)
     tables = torch.zeros(8, 16, dtype=torch.int32)
     out = make(8, 8 * dim)
-    rope_and_write(qkv, cache, geometry, starts, rows, rows, rows, norm=head_norm, skip_single_token_rows=True)
+    rope_and_write(
+        qkv, cache, geometry, starts, rows, rows, rows, norm=head_norm, skip_single_token_rows=True
+    )
     tile = prefill_attention.choose_tile(dim, capability)
     plan = prefill_attention.PrefillPlan.allocate(8, 8, tile, CPU)
     prefill_attention.plan_tiles(starts, plan, tile)

@@ -11,7 +11,7 @@ pytest.importorskip("triton")
 
 from shardline.kernels import decode_attention, prefill_attention
 from shardline.kernels.rotary import HeadGeometry, HeadNorm, rope_and_write
-from tests.kernels import oracles
+from support import kernel_oracles as oracles
 
 EPS = 1e-6
 
@@ -58,8 +58,8 @@ def make_layer(generator, device, dtype, *, heads, kv_heads, dim, rotary, block,
 def split_and_turn(layer, qkv, positions):
     """Queries, keys, values of [tokens, width] in float32, normed and turned."""
     g = layer.geometry
-    q, k, v = qkv.float().view(qkv.shape[0], -1, g.head_dim).split(
-        [g.num_heads, g.num_kv_heads, g.num_kv_heads], 1
+    q, k, v = (
+        qkv.float().view(qkv.shape[0], -1, g.head_dim).split([g.num_heads, g.num_kv_heads, g.num_kv_heads], 1)
     )
     if layer.norm is not None:
         q = oracles.rms_norm(q, layer.norm.query, EPS)

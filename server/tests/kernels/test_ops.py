@@ -13,7 +13,7 @@ from shardline.kernels.one_row import Epilogue
 from shardline.kernels.ops import TritonOps
 from shardline.ops.base import Hidden, LinearWeight, Norm, OpsFacts
 from shardline.ops.torch_ops import TorchOps
-from tests.kernels import oracles
+from support import kernel_oracles as oracles
 
 HIDDEN, INTERMEDIATE, VOCABULARY = 128, 192, 160
 

@@ -17,7 +17,7 @@ from shardline.kernels.few_rows import (
 )
 from shardline.kernels.one_row import Epilogue, OneRowTile, one_row_product
 from shardline.kernels.target import KernelTarget
-from tests.kernels import oracles
+from support import kernel_oracles as oracles
 
 EPS = 1e-5
 SHAPES = [(256, 128), (96, 576), (200, 96)]
@@ -44,9 +44,7 @@ def test_one_row(out_width, inner, norm, epilogue, tile, device, dtype, generato
         expected += out.float()
     if epilogue is Epilogue.SWIGLU:
         expected = oracles.swiglu(expected)
-    one_row_product(
-        x, weight, out, tile, epilogue=epilogue, bias=bias, gamma=gamma, eps=EPS
-    )
+    one_row_product(x, weight, out, tile, epilogue=epilogue, bias=bias, gamma=gamma, eps=EPS)
     assert oracles.relative_error(out, expected) < oracles.tolerance(dtype)
 
 

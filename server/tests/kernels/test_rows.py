@@ -10,7 +10,7 @@ pytest.importorskip("triton")
 from shardline.kernels.embedding import embed, resolve_tokens
 from shardline.kernels.rms_norm import rms_norm
 from shardline.kernels.swiglu import swiglu
-from tests.kernels import oracles
+from support import kernel_oracles as oracles
 
 EPS = 1e-5
 

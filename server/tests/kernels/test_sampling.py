@@ -68,9 +68,7 @@ def run(logits, settings, seeds, choices, positions, device, scratch=None):
     valid = torch.zeros(rows, dtype=torch.bool, device=device)
     at = torch.from_numpy(positions.astype(np.int32)).to(device)
     greedy = all(s[0] == 0 for s in settings)
-    sample(
-        logits, slots, at, SamplingTable(numbers, bases), scratch, last, tokens, valid, only_greedy=greedy
-    )
+    sample(logits, slots, at, SamplingTable(numbers, bases), scratch, last, tokens, valid, only_greedy=greedy)
     assert torch.equal(last[slots.long()].long(), tokens)
     assert not scratch.bins.any()
     assert not scratch.list_size.any()

@@ -47,8 +47,17 @@ def rope(kind: str, **parameters: Any) -> dict[str, Any]:
 MODELS = (
     Tiny("llama", "llama", {"head_dim": 16}),
     Tiny("llama-biased", "llama", {"attention_bias": True, "mlp_bias": True, "tie_word_embeddings": True}),
-    Tiny("llama-3", "llama", rope("llama3", factor=8.0, low_freq_factor=1.0, high_freq_factor=4.0,
-                                  original_max_position_embeddings=32)),
+    Tiny(
+        "llama-3",
+        "llama",
+        rope(
+            "llama3",
+            factor=8.0,
+            low_freq_factor=1.0,
+            high_freq_factor=4.0,
+            original_max_position_embeddings=32,
+        ),
+    ),
     Tiny("llama-linear", "llama", rope("linear", factor=4.0)),
     Tiny("llama-yarn", "llama", rope("yarn", factor=4.0, original_max_position_embeddings=64)),
     Tiny("llama-dynamic", "llama", rope("dynamic", factor=2.0)),

@@ -14,27 +14,19 @@ fn tight() -> Config {
 #[test]
 fn the_newest_of_the_lowest_priority_is_preempted_and_comes_back() {
     let mut world = World::new(tight());
-    world
-        .submit(Submission {
-            priority: 1,
-            ..request(1, &prompt(1, 4), 9)
-        })
-        .unwrap();
-    world.submit(request(2, &prompt(2, 4), 9)).unwrap();
-    world
-        .submit(Submission {
-            priority: 1,
-            ..request(3, &prompt(3, 4), 9)
-        })
-        .unwrap();
+    for (id, priority) in [(1, 1), (2, 0), (3, 1)] {
+        world
+            .submit(Submission {
+                priority,
+                ..request(id, &prompt(id as u32, 4), 4)
+            })
+            .unwrap();
+    }
     world.drain();
-    let preempted = |id: u64| world.client(id).preemptions;
-    assert_eq!((preempted(1), preempted(2)), (0, 1));
+    let preempted: Vec<u32> = (1..=3).map(|id| world.client(id).preemptions).collect();
+    assert_eq!(preempted, [0, 1, 0]);
     assert_eq!(world.client(2).starts, 2);
-    assert_eq!(
-        world.scheduler.stats().preemptions,
-        u64::from(preempted(2) + preempted(3))
-    );
+    assert_eq!(world.scheduler.stats().preemptions, 1);
 }
 
 #[test]

@@ -102,9 +102,12 @@ fn a_replayed_submission_goes_on_where_it_was() {
     let generated: Vec<u32> = world.client(1).generated.iter().map(|token| token.0).collect();
     let mut values = prompt(1, 4);
     values.extend(&generated[..3]);
+    // A deadline is for the first start; this one has tokens.
+    let deadline = Some(Micros(0));
     world
         .submit(Submission {
             num_prompt_tokens: 4,
+            deadline,
             ..request(2, &values, 6)
         })
         .unwrap();
@@ -188,6 +191,25 @@ fn a_small_request_passes_a_big_one_but_not_for_ever() {
     world.cancel(RequestId(1));
     world.drain();
     assert_eq!(order(&world)[4], 2);
+}
+
+#[test]
+fn those_that_were_passed_keep_their_order() {
+    let mut world = World::new(Config {
+        num_blocks: 10,
+        prefix_caching: false,
+        ..small()
+    });
+    world.submit(request(1, &prompt(1, 8), 40)).unwrap();
+    world.step();
+    for (id, length) in [(2, 14), (3, 13), (4, 1), (5, 14)] {
+        world.submit(request(id, &prompt(id as u32, length), 1)).unwrap();
+    }
+    world.apply();
+    world.step();
+    world.cancel(RequestId(1));
+    world.drain();
+    assert_eq!(order(&world), [1, 4, 2, 3, 5]);
 }
 
 #[test]

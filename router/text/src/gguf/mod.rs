@@ -3,8 +3,12 @@
 //! Every length and count is checked against a limit and against the bytes that are left in the
 //! file before anything is allocated, so a hostile file costs no more memory than its own size.
 
+mod error;
+mod metadata;
 mod reader;
 mod value;
 
-pub use reader::{GgufError, Metadata, read_metadata};
+pub use error::GgufError;
+pub use metadata::Metadata;
+pub use reader::read_metadata;
 pub use value::{Array, Value};

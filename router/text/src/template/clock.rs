@@ -144,8 +144,6 @@ fn write_directive(text: &mut String, moment: Moment, directive: char) -> Option
         'R' => write!(text, "{:02}:{:02}", moment.hour, moment.minute),
         'Z' => write!(text, "UTC"),
         'z' => write!(text, "+0000"),
-        'n' => write!(text, "\n"),
-        't' => write!(text, "\t"),
         '%' => write!(text, "%"),
         _ => return None,
     }

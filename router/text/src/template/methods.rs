@@ -3,6 +3,9 @@
 use minijinja::value::{Value, ValueKind, from_args};
 use minijinja::{Error, ErrorKind, State};
 
+/// Digits of the widest field that `format` may be asked for: the engine pads before it counts.
+const MAX_WIDTH_DIGITS: usize = 4;
+
 /// Called for methods the engine does not know.
 pub(super) fn call(
     state: &mut State,
@@ -10,6 +13,12 @@ pub(super) fn call(
     method: &str,
     arguments: &[Value],
 ) -> Result<Value, Error> {
+    if method == "format" && value.as_str().is_some_and(has_wide_field) {
+        return Err(Error::new(
+            ErrorKind::InvalidOperation,
+            "format: a field is wider than 9999",
+        ));
+    }
     match minijinja_contrib::pycompat::unknown_method_callback(state, value, method, arguments) {
         Err(error) if error.kind() == ErrorKind::UnknownMethod => match value.as_str() {
             Some(text) => string_method(text, method, arguments),
@@ -18,6 +27,12 @@ pub(super) fn call(
         },
         result => result,
     }
+}
+
+fn has_wide_field(format: &str) -> bool {
+    format
+        .split(|character: char| !character.is_ascii_digit())
+        .any(|digits| digits.len() > MAX_WIDTH_DIGITS)
 }
 
 fn string_method(text: &str, method: &str, arguments: &[Value]) -> Result<Value, Error> {

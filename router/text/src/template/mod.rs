@@ -1,7 +1,10 @@
 //! Chat templates: messages to a prompt.
 //!
 //! A template comes with the model and is not trusted: it sees plain data, can call only what
-//! `environment` gives it, and its work, memory and output are bounded.
+//! `environment` gives it, and its output, and the work and memory that the engine accounts for,
+//! are bounded. The engine does not account for lists that are concatenated with themselves, or
+//! put into themselves, dozens of times over; a template can only come from the operator's model or
+//! flag, never from a request.
 
 mod clock;
 mod content;

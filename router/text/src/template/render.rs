@@ -13,7 +13,7 @@ use super::marks;
 use super::request::{ChatRequest, RenderedChat, Segment};
 use crate::tokenizer::ControlTokens;
 
-/// Steps any request may take (about 20 ms, and at most 64 bytes of memory each).
+/// Steps any request may take; each pays for 64 bytes, so this is 25 MB.
 const BASE_FUEL: u64 = 400_000;
 /// Bytes of output any request may have.
 const BASE_OUTPUT_BYTES: usize = 1 << 20;

@@ -2,6 +2,7 @@
 //!
 //! One `Tokenizer` serves all threads: nothing is cloned or locked per call.
 
+mod bound;
 mod control;
 mod encode;
 pub(crate) mod from_gguf;
@@ -62,6 +63,8 @@ pub struct Tokenizer {
     /// Ids that encoding with special tokens puts before (BOS) and behind a text.
     special_before: Vec<u32>,
     special_behind: Vec<u32>,
+    /// Most bytes of text that one token can stand for, when known.
+    longest_token: Option<usize>,
     /// Ids of "\n" at the beginning of a text, when the tokenizer adds a space there; else empty.
     newline_at_start: Vec<u32>,
 }
@@ -99,7 +102,9 @@ impl Tokenizer {
             .map(|(id, _)| *id)
             .collect();
         let control = ControlTokens::new(added.iter(), template_sources)?;
+        let longest_token = bound::longest_token(&inner, &scheme, &pieces);
         let mut tokenizer = Self {
+            longest_token,
             inner,
             control,
             pieces,
@@ -122,6 +127,13 @@ impl Tokenizer {
     /// Token ids are in `[0, vocab_size)`; some of them may have no text.
     pub fn vocab_size(&self) -> u32 {
         self.pieces.len()
+    }
+
+    /// The fewest tokens that a text of this many bytes can have; 0 when nothing is known. A text
+    /// for which this is too many need not be encoded to be refused.
+    pub fn fewest_tokens(&self, text_bytes: usize) -> usize {
+        self.longest_token
+            .map_or(0, |longest| text_bytes.div_ceil(longest))
     }
 
     /// Whether `id` is a special token, which `skip_special_tokens` leaves out.

@@ -1,0 +1,76 @@
+"""What the card gives, measured: reading, copying, multiplying. On random data."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+import triton
+import triton.language as tl
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Bytes and floating-point operations a second. A copy counts bytes read and written."""
+
+    device: str
+    read_bytes_s: float
+    copy_bytes_s: float
+    matmul_flop_s: float
+
+    def line(self) -> str:
+        """For people."""
+        return (
+            f"{self.device}: read {self.read_bytes_s / 1e12:.2f} TB/s, copy {self.copy_bytes_s / 1e12:.2f} TB/s, "
+            f"bf16 matmul {self.matmul_flop_s / 1e12:.0f} TFLOP/s"
+        )
+
+
+@triton.jit
+def _read_kernel(source, out, BLOCK: tl.constexpr, STEPS: tl.constexpr):
+    start = source + tl.program_id(0).to(tl.int64) * BLOCK * STEPS
+    total = tl.zeros((BLOCK,), tl.int32)
+    for step in range(STEPS):
+        total += tl.load(start + step * BLOCK + tl.arange(0, BLOCK))
+    tl.store(out + tl.program_id(0), tl.sum(total, 0))
+
+
+def seconds(work: Callable[[], object], repeats: int = 10) -> float:
+    """Median time of one call on the device, after a warm-up."""
+    work()
+    times = []
+    for _ in range(repeats):
+        start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        start.record()
+        work()
+        end.record()
+        torch.cuda.synchronize()
+        times.append(start.elapsed_time(end) / 1e3)
+    return statistics.median(times)
+
+
+def measure_limits() -> Limits:
+    """Takes about a second; leaves no memory behind."""
+    read, copy = _memory()
+    matmul = _matmul()
+    torch.cuda.empty_cache()
+    return Limits(torch.cuda.get_device_name(), read, copy, matmul)
+
+
+def _memory() -> tuple[float, float]:
+    """Bytes a second of reading alone and of copying, over 4 GiB."""
+    x = torch.randint(-1000, 1000, (1 << 30,), dtype=torch.int32, device="cuda")
+    y = torch.empty_like(x)
+    block, steps = 8192, 8
+    programs = x.numel() // (block * steps)
+    read = seconds(lambda: _read_kernel[(programs,)](x, y, block, steps, num_warps=8))
+    return 4 * x.numel() / read, 8 * x.numel() / seconds(lambda: y.copy_(x))
+
+
+def _matmul() -> float:
+    """Floating-point operations a second of a large product."""
+    a, b = (torch.randn(8192, 8192, dtype=torch.bfloat16, device="cuda") for _ in range(2))
+    out = torch.empty_like(a)
+    return 2 * 8192**3 / seconds(lambda: torch.mm(a, b, out=out), 20)

@@ -1,0 +1,104 @@
+"""To which sizes steps are padded, so that few captured graphs serve all of them.
+
+Decode steps are cheap to capture and frequent: many sizes. Mixed steps vary in tokens, rows and how
+many rows bring more than one token; they are padded to the edges at which a GPU's products jump in
+cost, where padding is free.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from dataclasses import dataclass
+
+import numpy as np
+
+from shardline.runner.batch import StepPlan
+from shardline.runner.inputs import Padding
+
+_DECODE_ROWS = (
+    *(1, 2, 4, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160, 176, 192, 224, 256),
+    *(320, 384, 448, 512, 640, 768, 896, 1024),
+)
+_MIXED_TOKENS = (
+    *(16, 32, 64, 96, 128, 160, 192, 256, 320, 384, 512, 640, 768, 896, 1024, 1280, 1536, 1792),
+    *(2048, 2560, 3072, 4096, 5120, 6144, 8192),
+)
+_MIXED_ROWS = (8, 32, 128, 256, 512, 1024)
+_CHUNK_ROWS = (8, 32, 128, 512, 1024)
+_KINDS_OF_ROWS = (1, 2, 8, 16, 32, 64, 128, 256)
+
+
+@dataclass(frozen=True, slots=True)
+class GraphSize:
+    """Rows and tokens of a captured step; `chunk_rows`: most rows of more than one token.
+
+    Zero chunk rows: a decode step, in which every row brings one token and samples.
+    """
+
+    rows: int
+    tokens: int
+    chunk_rows: int
+
+    @property
+    def padding(self) -> Padding:
+        """What the step's inputs are padded to."""
+        return Padding(rows=self.rows, tokens=self.tokens)
+
+
+@dataclass(frozen=True, slots=True)
+class GraphSizes:
+    """The sizes for a batch.
+
+    `max_rows`: most sequences. `most_tokens`: mixed steps of more tokens are not captured, since the
+    GPU needs longer for them than the host to launch them. `decode_rows`: ascending.
+    """
+
+    max_rows: int
+    most_tokens: int
+    decode_rows: tuple[int, ...] = _DECODE_ROWS
+
+    def of(self, plan: StepPlan) -> GraphSize | None:
+        """The smallest size that holds the step; none: run it as it is."""
+        rows = len(plan.slots)
+        if bool((plan.num_tokens == 1).all()) and bool(plan.samples.all()):
+            padded = _round_up(rows, self.decode_rows, self.max_rows)
+            return None if padded is None else GraphSize(padded, padded, 0)
+        tokens = int(plan.num_tokens.sum())
+        chunks = int(np.count_nonzero(plan.num_tokens > 1))
+        padded_tokens = _round_up(tokens, _MIXED_TOKENS, self.most_tokens)
+        padded_rows = _round_up(rows, _MIXED_ROWS, self.max_rows)
+        if padded_tokens is None or padded_rows is None:
+            return None
+        chunk_rows = _round_up(max(chunks, 1), _CHUNK_ROWS, padded_rows)
+        return GraphSize(padded_rows, padded_tokens, chunk_rows or padded_rows)
+
+    def representatives(self) -> tuple[GraphSize, ...]:
+        """Sizes whose steps use every kernel that any step uses, the largest first.
+
+        The memory of a large graph serves the smaller ones.
+        """
+        decode = {self._decode(rows) for rows in (*_KINDS_OF_ROWS, self.max_rows) if rows <= self.max_rows}
+        mixed = {
+            GraphSize(_round_up(rows, _MIXED_ROWS, self.max_rows) or self.max_rows, tokens, 8)
+            for rows, tokens in ((8, 16), (8, 32), (32, 64), (128, 256), (256, 512))
+            if rows <= self.max_rows and tokens <= self.most_tokens
+        }
+        order = sorted(decode, key=lambda size: -size.tokens)
+        return (*sorted(mixed, key=lambda size: -size.tokens), *order)
+
+    def decode_sizes(self) -> tuple[GraphSize, ...]:
+        """All decode sizes, the largest first."""
+        sizes = {self._decode(min(rows, self.max_rows)) for rows in self.decode_rows}
+        return tuple(sorted(sizes, key=lambda size: -size.tokens))
+
+    def _decode(self, rows: int) -> GraphSize:
+        padded = _round_up(rows, self.decode_rows, self.max_rows) or self.max_rows
+        return GraphSize(padded, padded, 0)
+
+
+def _round_up(value: int, edges: tuple[int, ...], limit: int) -> int | None:
+    """The first edge from `value` on, at most `limit`; none when `value` is above the limit."""
+    if value > limit:
+        return None
+    at = bisect_left(edges, value)
+    return limit if at == len(edges) else min(edges[at], limit)

@@ -1,0 +1,56 @@
+"""Which padded size a step gets."""
+
+import numpy as np
+import pytest
+
+from shardline.runner.batch import StepPlan
+from shardline.runner.graph_sizes import GraphSize, GraphSizes
+
+
+def plan(counts, samples=None):
+    counts = np.array(counts, np.int32)
+    rows = len(counts)
+    zeros = np.zeros(rows, np.int32)
+    sampled = np.ones(rows, np.bool_) if samples is None else np.array(samples, np.bool_)
+    return StepPlan(np.arange(rows, dtype=np.uint64), zeros, counts, zeros, zeros, sampled)
+
+
+SIZES = GraphSizes(max_rows=100, most_tokens=600)
+
+
+@pytest.mark.parametrize(("rows", "padded"), [(1, 1), (3, 4), (17, 24), (97, 100), (100, 100)])
+def test_decode_steps_pad_their_rows(rows, padded):
+    assert SIZES.of(plan([1] * rows)) == GraphSize(padded, padded, 0)
+
+
+def test_a_chunk_makes_a_step_mixed():
+    assert SIZES.of(plan([1, 1, 30])) == GraphSize(rows=8, tokens=32, chunk_rows=8)
+
+
+def test_a_single_token_that_does_not_sample_makes_a_step_mixed():
+    assert SIZES.of(plan([1, 1], [True, False])) == GraphSize(rows=8, tokens=16, chunk_rows=8)
+
+
+def test_chunk_rows_never_exceed_rows():
+    size = SIZES.of(plan([2] * 90))
+    assert size == GraphSize(rows=100, tokens=192, chunk_rows=100)
+
+
+def test_a_step_above_the_limit_is_not_captured():
+    assert SIZES.of(plan([1, 599])) == GraphSize(rows=8, tokens=600, chunk_rows=8)
+    assert SIZES.of(plan([1, 600])) is None
+
+
+def test_given_sizes_replace_the_decode_sizes():
+    sizes = GraphSizes(max_rows=64, most_tokens=256, decode_rows=(4, 32))
+    assert sizes.of(plan([1])) == GraphSize(4, 4, 0)
+    assert sizes.of(plan([1] * 33)) == GraphSize(64, 64, 0)
+    assert sizes.decode_sizes() == (GraphSize(32, 32, 0), GraphSize(4, 4, 0))
+
+
+@pytest.mark.parametrize("max_rows", [1, 7, 64, 512])
+def test_representatives_stay_within_the_limits(max_rows):
+    sizes = GraphSizes(max_rows, most_tokens=2048).representatives()
+    assert all(0 < size.rows <= max_rows for size in sizes)
+    assert all(size.chunk_rows <= size.rows for size in sizes)
+    assert sum(size.chunk_rows == 0 for size in sizes) >= 1
