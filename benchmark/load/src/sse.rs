@@ -137,7 +137,8 @@ impl Answer {
             };
             if data == b"[DONE]" {
                 events.push(Event::Done);
-            } else if find(data, b"\"error\"").is_some() {
+            // With its colon: a token may be the word "error".
+            } else if find(data, b"\"error\":").is_some() {
                 return Err(bad(String::from_utf8_lossy(data).into_owned()));
             } else if find(data, b"\"choices\":[]").is_some() {
                 let usage: serde_json::Value = serde_json::from_slice(data)?;
