@@ -10,7 +10,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use shardline_scheduler::{ProtocolError, Scheduler};
+use shardline_scheduler::{InvariantViolation, ProtocolError, Scheduler};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{sleep, sleep_until};
 
@@ -46,6 +46,9 @@ enum Loss {
     Group(#[from] GroupError),
     #[error("shard 0 answered what was not asked: {0}")]
     Protocol(#[from] ProtocolError),
+    /// A defect; a new session begins with a state that is right.
+    #[error(transparent)]
+    Invariant(#[from] InvariantViolation),
 }
 
 /// Why serving stopped.
@@ -267,7 +270,7 @@ impl Actor {
     }
 
     /// Cancels, sends every step that can be sent, then delivers what the last outcome brought.
-    fn turn(&mut self, group: &mut ShardGroup) -> Result<(), GroupError> {
+    fn turn(&mut self, group: &mut ShardGroup) -> Result<(), Loss> {
         let Some(core) = &mut self.core else { return Ok(()) };
         core.cancel_requested();
         while let Some(step) = core.next_step() {
@@ -276,6 +279,7 @@ impl Actor {
         // Whoever has seen an event finds it counted.
         self.board.publish_stats(core.stats());
         core.deliver();
+        core.check_when_idle()?;
         Ok(())
     }
 

@@ -7,8 +7,8 @@ use std::task::Waker;
 use std::time::{Duration, Instant};
 
 use shardline_scheduler::{
-    Admission, Event, FinishReason, Micros, Outcome, Plan, ProtocolError, Rejection, RequestId, RowFailure,
-    RowOutcome, Scheduler, SequenceId, StepId, TokenId,
+    Admission, Event, FinishReason, InvariantViolation, Micros, Outcome, Plan, ProtocolError, Rejection,
+    RequestId, RowFailure, RowOutcome, Scheduler, SequenceId, StepId, TokenId,
 };
 
 use crate::engine::api::{EngineInfo, EngineStats, Finish, Generate, SubmitError};
@@ -17,6 +17,9 @@ use crate::engine::generation::Generation;
 use crate::engine::living::Living;
 use crate::engine::outbox::event_channel;
 use crate::shard::{NewSequence, RowStatus, StepBuilder, StepOutcome};
+
+/// How often the scheduler's state is looked through while there is nothing else to do.
+const CHECK_INTERVAL: Duration = Duration::from_secs(10);
 
 /// A step that is out.
 #[derive(Clone, Copy, Debug)]
@@ -44,6 +47,7 @@ pub(super) struct Core {
     events: Vec<Event>,
     wakers: Vec<Waker>,
     to_cancel: Vec<RequestId>,
+    next_check: Instant,
 }
 
 impl Core {
@@ -68,6 +72,7 @@ impl Core {
             events: Vec::new(),
             wakers: Vec::new(),
             to_cancel: Vec::new(),
+            next_check: Instant::now(),
         }
     }
 
@@ -78,6 +83,15 @@ impl Core {
     /// Whether no sequence lives.
     pub(super) fn is_idle(&self) -> bool {
         self.living.is_empty()
+    }
+
+    /// Looks for contradictions in the scheduler's state when there is nothing else to do.
+    pub(super) fn check_when_idle(&mut self) -> Result<(), InvariantViolation> {
+        if !self.is_idle() || !self.sent.is_empty() || Instant::now() < self.next_check {
+            return Ok(());
+        }
+        self.next_check = Instant::now() + CHECK_INTERVAL;
+        self.scheduler.check_invariants()
     }
 
     /// When the oldest step that is out was sent.
