@@ -166,7 +166,7 @@ async fn a_repeated_prompt_is_told_to_be_cached() {
         cached(server.post("/v1/chat/completions", salted).await.json()),
         again
     );
-    assert!(server.metric("tgi_prefix_cache_hit_tokens").await >= 128.0);
+    assert!(server.metric("shardline_prefix_cache_hit_tokens_total").await >= 128.0);
 }
 
 #[tokio::test]
