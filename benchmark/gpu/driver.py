@@ -36,17 +36,20 @@ class Sequence:
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """A closed loop: `concurrency` requests at once, three times as many in all."""
+    """A closed loop: `concurrency` requests at once, three times as many in all.
+
+    `budget`: most tokens of a step that has decode rows.
+    """
 
     concurrency: int
     prompt: int
     output: int
+    budget: int = 640
 
     @staticmethod
     def parse(text: str) -> Load:
-        """CONCURRENCY:PROMPT:OUTPUT."""
-        concurrency, prompt, output = map(int, text.split(":"))
-        return Load(concurrency, prompt, output)
+        """CONCURRENCY:PROMPT:OUTPUT[:BUDGET]."""
+        return Load(*map(int, text.split(":")))
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +59,7 @@ class LoadResult:
     concurrency: int
     prompt: int
     output: int
+    budget: int
     out_tok_s: float
     ttft_mean_ms: float
     ttft_p99_ms: float
@@ -63,7 +67,7 @@ class LoadResult:
     def line(self, name: str) -> str:
         """For people."""
         return (
-            f"{name} load {self.concurrency} x {self.prompt}/{self.output}: {self.out_tok_s:.0f} out tok/s, "
+            f"{name} load {self.concurrency} x {self.prompt}/{self.output}, budget {self.budget}: {self.out_tok_s:.0f} out tok/s, "
             f"TTFT mean {self.ttft_mean_ms:.0f} ms, P99 {self.ttft_p99_ms:.0f} ms"
         )
 
@@ -221,7 +225,7 @@ def run_load(fleet: Fleet, load: Load) -> LoadResult:
         if waiting:
             wanted = len(counts) + sum(s.prompt - s.computed for s in waiting)
             budget = max((e for e in edges if e <= max(wanted, 128)), default=128)
-            budget = min(budget, 640 if len(counts) * 2 > load.concurrency else 2048)
+            budget = min(budget, load.budget if len(counts) * 2 > load.concurrency else 2048)
             left = max(budget - len(counts), 16)
             for sequence in waiting:
                 tokens = min(sequence.prompt - sequence.computed, left)
@@ -239,6 +243,7 @@ def run_load(fleet: Fleet, load: Load) -> LoadResult:
         load.concurrency,
         load.prompt,
         load.output,
+        load.budget,
         total * load.output / took,
         sum(waits) / len(waits),
         waits[int(len(waits) * 0.99)],

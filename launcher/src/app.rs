@@ -113,6 +113,6 @@ fn try_it(router: std::net::SocketAddr, flags: &LaunchFlags) -> String {
     };
     format!(
         "try: curl http://{router}/v1/chat/completions -H 'content-type: application/json'{key} -d '{}'",
-        r#"{"messages": [{"role": "user", "content": "What is the capital of France?"}], "max_tokens": 32}"#
+        r#"{"messages": [{"role": "user", "content": "What is the capital of France?"}], "max_tokens": 32, "temperature": 0}"#
     )
 }

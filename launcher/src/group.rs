@@ -116,15 +116,16 @@ impl Group {
                 self.router.kill().await;
                 self.stop_shards().await;
             }
-            Err(failure) => self.fail(&failure.to_string()).await,
+            Err(failure) => self.fail(&failure.summary()).await,
         }
         outcome
     }
 
     async fn finish(&mut self, grace: Duration, signals: &mut Signals) -> Finish {
         let Self { router, shards } = self;
-        // The router keeps to the time by itself; this is for one that does not.
-        let mut time_is_up = pin!(tokio::time::sleep(grace + STOP_PATIENCE));
+        // The router keeps to the time by itself and then has some seconds to write its last answers; this
+        // is for one that does not.
+        let mut time_is_up = pin!(tokio::time::sleep(grace + 2 * STOP_PATIENCE));
         tokio::select! {
             biased;
             status = router.wait() => Finish::Done(status),
@@ -136,7 +137,7 @@ impl Group {
 
     /// Ends everything because of `cause`: the router tells its clients, then ends; then the shards.
     pub async fn fail(&mut self, cause: &str) {
-        tracing::error!("{}; ending the others", cause.lines().next().unwrap_or_default());
+        tracing::error!("{cause}: ending the others");
         // The router may be what ended; then there is nobody to tell. Else it gets the time to answer its
         // clients and ends by itself.
         if self

@@ -270,3 +270,92 @@ pub fn fates() -> Vec<(String, &'static str)> {
         })
         .collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn problems(words: &str) -> Vec<String> {
+        let words = std::iter::once("shardline-launcher").chain(words.split_whitespace());
+        match parse_without_environment(words.map(Into::into)) {
+            Ok(Asked::Run(parsed)) => parsed.problems.iter().map(ToString::to_string).collect(),
+            Ok(Asked::Print(text)) => vec![text],
+            Err(problems) => problems.0.iter().map(ToString::to_string).collect(),
+        }
+    }
+
+    #[test]
+    fn each_mistake_is_one_sentence() {
+        let cases = [
+            ("--prot 80", "--prot is not a flag; the nearest is --port"),
+            ("--prot=80", "--prot is not a flag; the nearest is --port"),
+            ("--xyzzy", "--xyzzy is not a flag; --help lists them all"),
+            (
+                "serve",
+                "`serve` belongs to no flag: every setting is written --name value",
+            ),
+            ("--port", "--port <PORT> needs a value"),
+            (
+                "-p many",
+                "--port <PORT>: `many` is not a value it takes: invalid digit found in string",
+            ),
+            (
+                "--port 1 --port 2",
+                "--port <PORT> is given more than once: keep one of them",
+            ),
+            (
+                "--dtype int4",
+                "--dtype <DTYPE>: `int4` is not a value it takes (it takes float16, bfloat16, float32)",
+            ),
+            (
+                "--cuda-memory-fraction 1.5",
+                "--cuda-memory-fraction <CUDA_MEMORY_FRACTION>: `1.5` is not a value it takes: it must be above 0 \
+                 and at most 1",
+            ),
+            (
+                "--num-shard 0",
+                "--num-shard <NUM_SHARD>: `0` is not a value it takes: 0 is not in 1..=1024",
+            ),
+            (
+                "--cuda-graphs 1,b",
+                "--cuda-graphs <CUDA_GRAPHS>: `1,b` is not a value it takes: it must be whole numbers with commas \
+                 between them, such as 1,2,4,8",
+            ),
+        ];
+        for (words, sentence) in cases {
+            assert_eq!(problems(words), [sentence], "{words}");
+        }
+    }
+
+    #[test]
+    fn one_mistake_does_not_hide_the_next() {
+        let found = problems("--prot 80 -p many --dtype int4 --quantize awq --port");
+        assert_eq!(found.len(), 4, "{found:?}");
+    }
+
+    #[test]
+    fn help_and_version_are_printed() {
+        assert!(problems("--help")[0].contains("--max-input-tokens"));
+        assert_eq!(
+            problems("--version"),
+            [format!("shardline-launcher {}\n", env!("CARGO_PKG_VERSION"))]
+        );
+    }
+
+    #[test]
+    fn the_declaration_is_sound() {
+        Flags::command().debug_assert();
+    }
+
+    proptest! {
+        #[test]
+        fn no_words_confuse_it(
+            words in proptest::collection::vec("(--?[a-z-]{0,12}(=[a-z0-9]{0,3})?|--port|-p|-pX|-e|[a-z0-9]{0,4}|--|--sharded)", 0..8)
+        ) {
+            let words = std::iter::once("shardline-launcher".to_owned()).chain(words);
+            let _ = parse_without_environment(words.map(Into::into));
+        }
+    }
+}

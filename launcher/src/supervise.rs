@@ -59,6 +59,16 @@ pub enum Failure {
     Signals(#[from] std::io::Error),
 }
 
+impl Failure {
+    /// What clients are told: the sentence without a child's last words.
+    pub fn summary(&self) -> String {
+        match self {
+            Self::Died { who, how, .. } => format!("{who} {how}"),
+            other => other.to_string(),
+        }
+    }
+}
+
 fn quoted(last_words: &[String]) -> String {
     match last_words {
         [] => ", without a word".to_owned(),
@@ -112,7 +122,7 @@ pub async fn run(plan: &Plan, circumstances: &Circumstances, console: &Console) 
                 .await
         }
         Err(failure) => {
-            supervisor.group.fail(&failure.to_string()).await;
+            supervisor.group.fail(&failure.summary()).await;
             Err(failure)
         }
     }

@@ -45,7 +45,7 @@ def serve(config: ShardConfig) -> int:
             shard.info.block_size,
             shard.info.load_s + shard.info.warmup_s,
         )
-        run_steps(shard.runner, endpoint, shard.device)
+        run_steps(shard.runner, endpoint, threaded=shard.device.type == "cuda")
     except Exception as error:
         endpoint.set_phase(Phase.FAILED, str(error))
         endpoint.fail(f"shard {config.rank} failed: {error}")

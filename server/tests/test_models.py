@@ -1,8 +1,10 @@
 """Greedy tokens equal those of `transformers` in float32, however a prompt is cut and mixed."""
 
+import numpy as np
 import pytest
 
-from support.driver import Request, tokens_of
+from shardline.endpoint.frame import Frame, NewSequence, SamplingParameters
+from support.driver import Request, i32, tokens_of, u64
 from support.models import MODELS, Tiny, by_name, make, oracle_greedy, prompts, start
 
 NEW_TOKENS = 12
@@ -54,9 +56,6 @@ def test_cached_blocks_are_not_computed_again(tmp_path):
     first = Request(prompt, new_tokens=2)
     driver.run([first])
     written = driver.free[-6:]  # what `first` held, in the order of its table
-    from shardline.endpoint.frame import Frame, NewSequence, SamplingParameters
-    from support.driver import i32, u64
-
     sequence = NewSequence(
         sequence_id=99,
         token_ids=i32(prompt),
@@ -74,3 +73,17 @@ def test_cached_blocks_are_not_computed_again(tmp_path):
     )
     outcome = driver.runner.complete(driver.runner.launch(frame))
     assert outcome.token_ids.tolist() == first.tokens[:1] == oracle_greedy(folder, prompt, 1)
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_half_precision_stays_near_float32(tmp_path, dtype):
+    folder = make(by_name("llama"), tmp_path)
+    wants = SamplingParameters(temperature=0.0, prompt_logprobs=True)
+    scores = []
+    for name in (dtype, "float32"):
+        shard, driver = start(folder, dtype=name)
+        assert shard.info.dtype == name
+        request = Request(prompts(lengths=(24,))[0], wants, new_tokens=1)
+        driver.run([request], budget=10)
+        scores.append(np.concatenate([entry.logprobs for entry in request.prompt_logprobs])[1:])
+    assert float(np.abs(scores[0] - scores[1]).mean()) < (0.2 if dtype == "bfloat16" else 0.03)

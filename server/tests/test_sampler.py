@@ -118,6 +118,21 @@ def test_a_slot_starts_anew():
     assert int(bench.sample(logits).tokens) == 10
 
 
+def test_rows_of_sequences_that_are_gone_are_used_again():
+    wants = replace(
+        GREEDY, presence_penalty=1.0, min_tokens=1, stop_token_ids=ids(5), allowed_token_ids=ids(3)
+    )
+    bench = Bench(*((wants, [1], 1) for _ in range(4)))
+    held = bench.state.bias._pool.rows.shape[0]
+    for slot in range(4):
+        bench.state.release(slot)
+        bench.state.admit(slot, GREEDY, ids(1), 1)
+        bench.state.release(slot)
+        bench.state.admit(slot, wants, ids(1), 1)
+    assert bench.state.bias._pool.rows.shape[0] == held
+    assert bench.sample(random_logits(4)).tokens.tolist() == [3] * 4
+
+
 def test_bias_and_allowed_tokens():
     bias = replace(GREEDY, logit_bias_ids=ids(7, 8), logit_bias_values=np.float32([50.0, -50.0]))
     allowed = replace(GREEDY, allowed_token_ids=ids(20, 21))

@@ -103,7 +103,7 @@ fn a_shard_that_dies_takes_the_rest_down_with_its_last_words() {
         .iter()
         .find_map(|order| order["failed"].as_str().map(str::to_owned))
         .unwrap();
-    assert!(failed.starts_with("shard-1 ended with exit code 3"), "{failed}");
+    assert!(failed == "shard-1 ended with exit code 3", "{failed}");
     let story = launcher.story();
     assert!(
         position(&story, "router failed") < position(&story, "shard-0 terminated"),

@@ -290,3 +290,7 @@ class Endpoint(Protocol):
     def fail(self, message: str) -> None:
         """Ends the living session with an error for its client; it may open another."""
         ...
+
+    def close(self) -> None:
+        """Ends everything; `next` returns none."""
+        ...

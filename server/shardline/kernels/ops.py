@@ -168,9 +168,8 @@ class TritonOps(Ops):
         return self._product_of_normed(h, weight, product)
 
     def _library(self, x: Tensor, weight: LinearWeight) -> Tensor:
-        """The vendor's product. Which of its two libraries is faster depends on the shape alone."""
-        columns, inner = weight.weight.shape
-        if not self.choices.prefers_lt(x.shape[0], columns, inner):
+        """The vendor's product. Which of its two libraries is faster depends on the rows alone."""
+        if not self.choices.prefers_lt(x.shape[0]):
             return torch.nn.functional.linear(x, weight.weight, weight.bias)
         torch.backends.cuda.preferred_blas_library("cublaslt")
         try:

@@ -319,7 +319,8 @@ def _tighten(
     upper = limit.to(tl.int32, bitcast=True)
     below = upper * 0 - 1
     for _step in range(31):
-        middle = (below + upper) >> 1
+        # Not (below + upper) / 2: the sum of two patterns leaves 32 bits.
+        middle = below + ((upper - below) >> 1)
         edge = middle.to(tl.float32, bitcast=True)
         count, mass = _within(distance, weight, short, logits, row, highest, temperature, edge, VOCABULARY)
         if BY_MASS:

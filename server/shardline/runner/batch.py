@@ -86,17 +86,20 @@ class Batch:
         for sequence in list(self._slot_of):
             self._forget(sequence)
 
-    def drop(self, sequence_ids: U64) -> None:
-        """Forgets some."""
+    def drop(self, sequence_ids: U64) -> list[int]:
+        """Forgets some, whose slots are returned."""
+        slots: list[int] = []
         for sequence in sequence_ids.tolist():
             if sequence not in self._slot_of:
                 raise ProtocolError(f"sequence {sequence} is to be dropped and is not known")
-            self._forget(sequence)
+            slots.append(self._forget(sequence))
+        return slots
 
-    def _forget(self, sequence: int) -> None:
+    def _forget(self, sequence: int) -> int:
         slot = self._slot_of.pop(sequence)
         self._given[slot] = np.empty(0, np.int32)
         self._free.append(slot)
+        return slot
 
     def admit(self, sequence: NewSequenceFields) -> int:
         """Takes a sequence into a slot, which is returned."""

@@ -9,8 +9,6 @@ from __future__ import annotations
 import queue
 import threading
 
-import torch
-
 from shardline.endpoint.frame import Endpoint
 from shardline.runner.errors import ProtocolError
 from shardline.runner.runner import PendingStep, Runner
@@ -19,16 +17,15 @@ MAX_PENDING = 4
 
 
 class _Answers:
-    """Completes steps in their order; on a GPU in a thread of its own."""
+    """Completes steps in their order; with `threaded` in a thread of its own."""
 
-    def __init__(self, runner: Runner, endpoint: Endpoint, device: torch.device) -> None:
+    def __init__(self, runner: Runner, endpoint: Endpoint, threaded: bool) -> None:
         self._runner = runner
         self._endpoint = endpoint
-        self._device = device
         self._failure: BaseException | None = None
         self._queue: queue.Queue[PendingStep | None] = queue.Queue(MAX_PENDING)
         self._thread = threading.Thread(target=self._work, name="answers", daemon=True)
-        self._threaded = device.type == "cuda"
+        self._threaded = threaded
         if self._threaded:
             self._thread.start()
 
@@ -52,20 +49,23 @@ class _Answers:
             raise self._failure
 
     def _work(self) -> None:
-        torch.cuda.set_device(self._device)
         while (pending := self._queue.get()) is not None:
             if self._failure is not None:
                 continue
             try:
                 self._endpoint.send(pending.frame, self._runner.complete(pending))
-            except Exception as error:  # handed to the loop, which ends the process
+            except Exception as error:  # raised again by the loop, which a closed endpoint wakes
                 self._failure = error
                 self._endpoint.fail(f"a step failed: {error}")
+                self._endpoint.close()
 
 
-def run_steps(runner: Runner, endpoint: Endpoint, device: torch.device) -> None:
-    """Until the endpoint is closed. A frame that breaks the protocol ends its session alone."""
-    answers = _Answers(runner, endpoint, device)
+def run_steps(runner: Runner, endpoint: Endpoint, threaded: bool) -> None:
+    """Until the endpoint is closed. A frame that breaks the protocol ends its session alone.
+
+    `threaded`: answers come from a second thread, for devices that run behind the host.
+    """
+    answers = _Answers(runner, endpoint, threaded)
     broken = False
     while (frame := endpoint.next()) is not None:
         if broken and not frame.new_session:

@@ -119,7 +119,8 @@ class Runner:
             self._batch.reset()
         if frame.num_draft_tokens and np.frombuffer(frame.num_draft_tokens, np.int32).any():
             raise ProtocolError("drafted tokens are not supported by this shard")
-        self._batch.drop(np.frombuffer(frame.drop, np.uint64))
+        for slot in self._batch.drop(np.frombuffer(frame.drop, np.uint64)):
+            self._parts.sampling.release(slot)
         admitted = {self._admit(sequence): sequence for sequence in frame.new_sequences}
         return self._batch.plan(frame, admitted)
 

@@ -31,7 +31,7 @@ class BiasEdit:
 
     def admit(self, slot: int, parameters: Parameters) -> bool:
         """Whether the sequence needs this edit."""
-        self._pool.release(slot)
+        self.release(slot)
         allowed, ids = parameters.allowed_token_ids, parameters.logit_bias_ids
         if not len(allowed) and not len(ids):
             return False
@@ -43,6 +43,10 @@ class BiasEdit:
             values = torch.tensor(parameters.logit_bias_values, device=self._device)
             row.index_add_(0, _index(ids, self._device), values)
         return True
+
+    def release(self, slot: int) -> None:
+        """The slot's sequence is gone."""
+        self._pool.release(slot)
 
     def apply(self, logits: Tensor, rows: Tensor, slots: list[int]) -> None:
         """`logits`: f32[n, width], edited in `rows`: i64[m], which belong to `slots`."""
@@ -64,8 +68,7 @@ class PenaltyEdit:
 
     def admit(self, slot: int, parameters: Parameters, tokens: I32, num_prompt: int) -> bool:
         """Whether the sequence needs this edit. `tokens`: prompt, then generated before."""
-        self._prompt.release(slot)
-        self._generated.release(slot)
+        self.release(slot)
         if not parameters.has_penalties:
             return False
         self._prompt.take(slot)[_index(tokens[:num_prompt], self._device)] = True
@@ -73,6 +76,11 @@ class PenaltyEdit:
         generated = _index(tokens[num_prompt:], self._device)
         counts.index_add_(0, generated, torch.ones_like(generated, dtype=torch.int32))
         return True
+
+    def release(self, slot: int) -> None:
+        """The slot's sequence is gone."""
+        self._prompt.release(slot)
+        self._generated.release(slot)
 
     def apply(
         self,
@@ -109,11 +117,15 @@ class StopEdit:
 
     def admit(self, slot: int, parameters: Parameters) -> bool:
         """Whether the sequence needs this edit."""
-        self._pool.release(slot)
+        self.release(slot)
         if not parameters.min_tokens or not len(parameters.stop_token_ids):
             return False
         self._pool.take(slot)[_index(parameters.stop_token_ids, self._device)] = True
         return True
+
+    def release(self, slot: int) -> None:
+        """The slot's sequence is gone."""
+        self._pool.release(slot)
 
     def apply(self, logits: Tensor, rows: Tensor, slots: list[int]) -> None:
         """`rows`: i64[m] of sequences that have not generated enough yet."""

@@ -70,6 +70,13 @@ class SamplingState:
         self.has_penalties[slot] = self.penalties.admit(slot, parameters, tokens, num_prompt)
         self.has_stops[slot] = self.stops.admit(slot, parameters)
 
+    def release(self, slot: int) -> None:
+        """The slot's sequence is gone: what it needed beside its numbers is free."""
+        if self.has_bias[slot] or self.has_penalties[slot] or self.has_stops[slot]:
+            for edit in (self.bias, self.penalties, self.stops):
+                edit.release(slot)
+        self.has_bias[slot] = self.has_penalties[slot] = self.has_stops[slot] = False
+
     @property
     def device_numbers(self) -> Tensor:
         """f32[slots, columns], in the order of `COLUMNS`."""
