@@ -184,11 +184,13 @@ def test_too_many_requests() -> None:
         body = {"prompt": "Once", "max_tokens": 300, "temperature": 0, "ignore_eos": True, "stream": True}
         with httpx.stream("POST", f"{server.base_url}/v1/completions", json=body, timeout=60) as running:
             assert running.status_code == 200
-            next(running.iter_lines())
+            lines = running.iter_lines()
+            next(lines)
             refused = httpx.post(f"{server.base_url}/v1/completions", json={"prompt": "Hi"}, timeout=30)
             assert refused.status_code == 429
             assert int(refused.headers["retry-after"]) >= 1
             native = httpx.post(f"{server.base_url}/generate", json={"inputs": "Hi"}, timeout=30)
             assert native.status_code == 429 and native.json()["error_type"] == "overloaded"
+            assert sum(line.startswith("data: {") for line in lines) >= 299, "the good stream went on"
         with server.client() as client:
             assert complete(client, [5, 6, 7], 2)["choices"][0]["token_ids"]

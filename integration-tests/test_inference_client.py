@@ -24,8 +24,10 @@ def test_chat(client: InferenceClient) -> None:
 
 def test_text_generation(demo: Server) -> None:
     client = InferenceClient(model=demo.base_url)
-    text = client.text_generation("Once upon a time", max_new_tokens=8)
-    details = client.text_generation("Once upon a time", max_new_tokens=8, details=True)
+    full = client.text_generation("Once upon a time", max_new_tokens=8)
+    text = client.text_generation("Once upon a time", max_new_tokens=8, return_full_text=False)
+    assert full == "Once upon a time" + text, "the route that these clients use gives the whole text by default"
+    details = client.text_generation("Once upon a time", max_new_tokens=8, details=True, return_full_text=False)
     assert details.generated_text == text
     assert details.details is not None
     assert details.details.generated_tokens == 8 == len(details.details.tokens)
@@ -33,7 +35,5 @@ def test_text_generation(demo: Server) -> None:
     assert "".join(token.text for token in details.details.tokens) == text
     assert "".join(client.text_generation("Once upon a time", max_new_tokens=8, stream=True)) == text
     last = list(client.text_generation("Once upon a time", max_new_tokens=8, stream=True, details=True))[-1]
-    assert last.generated_text == text
+    assert last.generated_text == full
     assert last.details is not None and last.details.finish_reason == "length"
-    full = client.text_generation("Once upon a time", max_new_tokens=8, return_full_text=True)
-    assert full == "Once upon a time" + text

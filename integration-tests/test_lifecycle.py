@@ -150,15 +150,16 @@ def test_a_client_that_goes_away_frees_its_blocks(demo: Server) -> None:
         "stream": True,
     }
     with httpx.stream("POST", f"{demo.base_url}/v1/completions", json=body, timeout=60) as response:
-        next(response.iter_lines())
-        assert demo.metric("shardline_sequences_running") == 1
+        lines = response.iter_lines()
+        next(lines)
+        assert demo.metric("tgi_batch_current_size") == 1
     deadline = time.monotonic() + 30
-    while demo.metric("shardline_sequences_running") or demo.metric("shardline_kv_blocks_in_use"):
+    while demo.metric("tgi_batch_current_size") or demo.metric("tgi_kv_cache_usage"):
         assert time.monotonic() < deadline, "its blocks are still in use"
 
 
 def test_sixteen_streams_and_their_steps_overlap(demo: Server) -> None:
-    before = demo.metric("shardline_overlapped_steps_total")
+    before = demo.metric("tgi_batch_overlapped_step_count")
     done: list[int] = []
 
     def one(seed: int) -> None:
@@ -171,4 +172,4 @@ def test_sixteen_streams_and_their_steps_overlap(demo: Server) -> None:
     for thread in threads:
         thread.join()
     assert done == [24] * 16
-    assert demo.metric("shardline_overlapped_steps_total") > before
+    assert demo.metric("tgi_batch_overlapped_step_count") > before

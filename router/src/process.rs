@@ -83,6 +83,8 @@ impl Failure {
 /// # Errors
 /// When it cannot start or has to end before its time.
 pub async fn run(config: RouterConfig) -> Result<(), Failure> {
+    // Before anybody can know that the process is there.
+    let signals = Signals::new()?;
     let address = config.address;
     let cannot_listen = |error| Failure::Listen { address, error };
     let listener = TcpListener::bind(address).await.map_err(cannot_listen)?;
@@ -94,7 +96,7 @@ pub async fn run(config: RouterConfig) -> Result<(), Failure> {
     })?;
     let model = ModelSlot::default();
     let app = App::new(HttpSettings::new(&config), engine.clone(), model.clone());
-    let mut supervisor = Supervisor::new(config, engine, model)?;
+    let mut supervisor = Supervisor::new(config, engine, model, signals)?;
     let (close, closed) = oneshot::channel::<()>();
     let shutdown = async {
         // A sender that is dropped closes as well.
@@ -110,6 +112,34 @@ pub async fn run(config: RouterConfig) -> Result<(), Failure> {
         tracing::warn!("connections did not end in time");
     }
     result
+}
+
+/// SIGTERM and SIGINT, which mean the same.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn new() -> Result<Self, Failure> {
+        let handler = |kind| {
+            signal(kind).map_err(|error| Failure::System {
+                what: "signal handler",
+                error,
+            })
+        };
+        Ok(Self {
+            terminate: handler(SignalKind::terminate())?,
+            interrupt: handler(SignalKind::interrupt())?,
+        })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
 }
 
 /// What can happen to the process.
@@ -129,20 +159,18 @@ struct Supervisor {
     model: ModelSlot,
     state: watch::Receiver<EngineState>,
     orders: Option<mpsc::Receiver<Order>>,
-    terminate: Signal,
-    interrupt: Signal,
+    signals: Signals,
     loading: Option<JoinHandle<Result<Arc<ModelText>, LoadError>>>,
     draining: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
 }
 
 impl Supervisor {
-    fn new(config: RouterConfig, engine: EngineHandle, model: ModelSlot) -> Result<Self, Failure> {
-        let handler = |kind| {
-            signal(kind).map_err(|error| Failure::System {
-                what: "signal handler",
-                error,
-            })
-        };
+    fn new(
+        config: RouterConfig,
+        engine: EngineHandle,
+        model: ModelSlot,
+        signals: Signals,
+    ) -> Result<Self, Failure> {
         let orders = match config.control_fd.map(control::listen) {
             Some(Err(error)) => {
                 return Err(Failure::System {
@@ -162,8 +190,7 @@ impl Supervisor {
             engine,
             model,
             orders,
-            terminate: handler(SignalKind::terminate())?,
-            interrupt: handler(SignalKind::interrupt())?,
+            signals,
             loading: None,
             draining: None,
         };
@@ -195,8 +222,7 @@ impl Supervisor {
     async fn happening(&mut self) -> Happening {
         tokio::select! {
             order = next_order(&mut self.orders) => Happening::Order(order),
-            _ = self.terminate.recv() => Happening::Signal,
-            _ = self.interrupt.recv() => Happening::Signal,
+            () = self.signals.next() => Happening::Signal,
             text = done(&mut self.loading) => {
                 self.loading = None;
                 Happening::TextLoaded(text)

@@ -7,13 +7,13 @@ import sys
 from collections.abc import Sequence
 
 from shardline.config import ConfigError, add_serve_arguments, shard_config
-from shardline.version import package_version
+from shardline.version import versions
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The exit code."""
     parser = argparse.ArgumentParser(prog="shardline-server", description=__doc__)
-    parser.add_argument("--version", action="version", version=f"shardline-server {package_version()}")
+    parser.add_argument("--version", action="version", version=f"shardline-server {versions()}")
     commands = parser.add_subparsers(dest="command", required=True)
     add_serve_arguments(commands.add_parser("serve", help="serve one rank of a model on a Unix socket"))
     commands.add_parser("download", help="download a model of the Hub", add_help=False)

@@ -30,9 +30,12 @@ def serve(config: ShardConfig) -> int:
         log.info("%s", message)
         endpoint.set_phase(phase, message)
 
+    def stop(_number: int, _frame: FrameType | None) -> None:
+        endpoint.close()
+
     try:
         shard = assemble(config, report)
-        _on_termination(lambda *_: endpoint.close())
+        _on_termination(stop)
         endpoint.set_info(shard.info)
         endpoint.set_phase(Phase.READY)
         log.info(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 from importlib import metadata
 
 
@@ -11,3 +12,14 @@ def package_version() -> str:
         return metadata.version("shardline")
     except metadata.PackageNotFoundError:
         return "0"
+
+
+def versions() -> str:
+    """Of the package and of what a report of a defect should name; nothing is imported for it."""
+    parts = [f"Python {platform.python_version()}"]
+    for name in ("torch", "triton", "transformers", "huggingface_hub"):
+        try:
+            parts.append(f"{name} {metadata.version(name)}")
+        except metadata.PackageNotFoundError:
+            parts.append(f"no {name}")
+    return f"{package_version()} ({', '.join(parts)})"

@@ -17,14 +17,15 @@ fn streaming(
     let mut router = Router::start(place, &[]);
     router.tell_model(&place.path("model"));
     router.is_ready();
+    // Three tokens, then the stream waits for the test.
+    shard.gate().close();
+    shard.gate().permit(3);
     let mut stream = BufReader::new(router.stream(50));
     let mut line = String::new();
     while !line.starts_with("data:") {
         line.clear();
         assert!(stream.read_line(&mut line).unwrap() > 0, "a stream that begins");
     }
-    // From here on the stream waits for the test.
-    shard.gate().close();
     (router, shard, stream)
 }
 

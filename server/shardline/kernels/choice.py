@@ -110,7 +110,7 @@ def default_one_row_tile(product: Product) -> OneRowTile:
         return OneRowTile(2 if depth == 4096 else 4, depth, 4)
     if product.epilogue is Epilogue.RESIDUAL:
         if inner >= 2 * columns:
-            return OneRowTile(2, _largest_depth(inner, 2048), 1)
+            return OneRowTile(4, _largest_depth(inner, 2048), 2)
         if columns >= 4096:
             return OneRowTile(8, _largest_depth(inner, 1024), 2)
         return OneRowTile(4, _largest_depth(inner, 2048), 4)

@@ -47,12 +47,12 @@ def choose_tile(rows: int, num_kv_heads: int, multiprocessors: int) -> DecodeTil
     """
     programs = max(rows * num_kv_heads, 1)
     if programs * 16 <= multiprocessors * 2:
-        return DecodeTile(keys=64, splits=16, min_tiles=1, stages=2, warps=4, preload=True)
+        return DecodeTile(keys=64, splits=16, min_tiles=1, stages=2, warps=8, preload=True)
     if programs * 2 <= multiprocessors:
         splits = max(2, multiprocessors // programs)
         return DecodeTile(keys=64, splits=splits, min_tiles=2, stages=3, warps=4, preload=False)
     if programs <= 4 * multiprocessors:
-        return DecodeTile(keys=32, splits=4, min_tiles=64, stages=4, warps=2, preload=False)
+        return DecodeTile(keys=32, splits=4, min_tiles=128, stages=3, warps=1, preload=False)
     if programs <= 10 * multiprocessors:
         return DecodeTile(keys=32, splits=1, min_tiles=1, stages=4, warps=2, preload=False)
     return DecodeTile(keys=32, splits=1, min_tiles=1, stages=3, warps=1, preload=False)

@@ -26,6 +26,10 @@ _MIXED_TOKENS = (
 _MIXED_ROWS = (8, 32, 128, 256, 512, 1024)
 _CHUNK_ROWS = (8, 32, 128, 512, 1024)
 _KINDS_OF_ROWS = (1, 2, 8, 16, 32, 64, 128, 256)
+_KINDS_OF_MIXED = (
+    *((8, 16), (8, 32), (8, 128), (8, 256), (8, 512), (32, 64), (32, 256), (32, 512)),
+    *((128, 128), (128, 256), (128, 512), (128, 640), (256, 512), (256, 768)),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,14 +77,14 @@ class GraphSizes:
         return GraphSize(padded_rows, padded_tokens, chunk_rows or padded_rows)
 
     def representatives(self) -> tuple[GraphSize, ...]:
-        """Sizes whose steps use every kernel that any step uses, the largest first.
+        """Sizes whose steps use every kernel that any step uses, and the mixed ones met most.
 
-        The memory of a large graph serves the smaller ones.
+        The largest first: the memory of a large graph serves the smaller ones.
         """
         decode = {self._decode(rows) for rows in (*_KINDS_OF_ROWS, self.max_rows) if rows <= self.max_rows}
         mixed = {
             GraphSize(_round_up(rows, _MIXED_ROWS, self.max_rows) or self.max_rows, tokens, 8)
-            for rows, tokens in ((8, 16), (8, 32), (32, 64), (128, 256), (256, 512))
+            for rows, tokens in _KINDS_OF_MIXED
             if rows <= self.max_rows and tokens <= self.most_tokens
         }
         order = sorted(decode, key=lambda size: -size.tokens)
