@@ -15,7 +15,7 @@ const TEXT_LIMIT: usize = 3000;
 pub enum Message<'a> {
     /// What is going on before there is a model.
     Phase {
-        /// `download`
+        /// `download` or `starting`
         phase: &'a str,
         /// One sentence for a person.
         message: &'a str,

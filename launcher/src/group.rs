@@ -46,10 +46,10 @@ impl Group {
     }
 
     /// Tells the router what is going on while there is no model.
-    pub fn tell_phase(&mut self, message: &str) {
+    pub fn tell_phase(&mut self, phase: &str, message: &str) {
         // A router that is behind misses one of many; one that is gone is noticed by its exit.
         let _ = self.router.send(&Message::Phase {
-            phase: "download",
+            phase,
             message: bounded(message),
         });
     }

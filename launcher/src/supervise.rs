@@ -143,7 +143,7 @@ impl Supervisor<'_> {
             (Some(path), _) => self.start_shards(path),
             (None, Some(spec)) => {
                 self.download = Some(Download::start(spec, self.console)?);
-                self.group.tell_phase("looking for the model's files");
+                self.group.tell_phase("download", "looking for the model's files");
                 Ok(())
             }
             (None, None) => Err(Failure::NoModel(
@@ -185,13 +185,14 @@ impl Supervisor<'_> {
         match report {
             Report::Progress(progress) => {
                 self.console.progress(&progress, milestones.passes(&progress));
-                self.group.tell_phase(&progress.to_string());
+                self.group.tell_phase("download", &progress.to_string());
             }
             Report::Warning(sentence) => tracing::warn!("{sentence}"),
             Report::Error(sentence) => return Err(Failure::NoModel(sentence)),
             Report::ModelPath(path) => {
                 self.download = None;
                 self.console.end_progress();
+                self.group.tell_phase("starting", "the shards are started");
                 self.group.tell_model_path(&path);
                 self.start_shards(&path)?;
             }

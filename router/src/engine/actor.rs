@@ -19,7 +19,7 @@ use crate::engine::config::EngineConfig;
 use crate::engine::core::Core;
 use crate::engine::handle::{Board, Command};
 use crate::engine::sizing::{same_model, size};
-use crate::shard::{GroupError, GroupInfo, GroupOptions, ShardGroup, Start};
+use crate::shard::{GroupError, GroupInfo, GroupOptions, Phase, ShardGroup, Start};
 
 /// Between two tries to connect when the shards were there and then were not.
 const RECONNECT_PAUSE: Duration = Duration::from_millis(200);
@@ -402,8 +402,12 @@ impl Draining {
     }
 }
 
-/// Shows how far the shards' start is, as long as the engine has not served yet.
+/// Shows how far the shards' start is, as long as the engine has not served yet. While there is no
+/// shard to ask, what the launcher said last stands: it may be downloading.
 fn report(board: &Board, start: &Start) {
+    if start.phase == Phase::Starting && start.message.is_empty() {
+        return;
+    }
     board.report_phase(start.phase.name(), &start.message);
 }
 
@@ -411,5 +415,29 @@ async fn until(deadline: Option<Instant>) {
     match deadline {
         Some(deadline) => sleep_until(deadline.into()).await,
         None => std::future::pending().await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::handle::handle;
+
+    #[test]
+    fn shards_that_are_not_there_do_not_hide_the_download() {
+        let (handle, board, _commands) = handle(1);
+        let shown = || match handle.state() {
+            EngineState::Starting { phase, .. } => phase,
+            other => panic!("{other:?}"),
+        };
+        let start = |phase| Start {
+            phase,
+            message: String::new(),
+        };
+        handle.report_phase("download", "1 of 2 files");
+        report(&board, &start(Phase::Starting));
+        assert_eq!(shown(), "download");
+        report(&board, &start(Phase::Loading));
+        assert_eq!(shown(), "loading");
     }
 }

@@ -10,7 +10,8 @@ use http::{HeaderValue, header};
 
 use crate::http::app::{App, Served};
 use crate::http::body::{BodyLimits, JsonBody};
-use crate::http::error::{ApiError, Dialect};
+use crate::http::error::ApiError;
+use crate::http::problem::Dialect;
 use crate::http::rules::Rules;
 use crate::http::sse::{EventBody, Spelling};
 

@@ -8,7 +8,8 @@ use axum::response::Response;
 use http::{HeaderMap, header};
 
 use crate::http::app::App;
-use crate::http::error::{ApiError, Dialect};
+use crate::http::error::ApiError;
+use crate::http::problem::Dialect;
 use crate::http::settings::ApiKey;
 
 /// Lets a request pass that has the key, or when there is none.

@@ -15,6 +15,9 @@ use crate::http::error::ApiError;
 /// Levels of brackets. A tool's JSON schema, the deepest thing in a real request, needs a few dozen.
 const MAX_DEPTH: usize = 100;
 
+/// How much of a body that is too large is read on and thrown away.
+const MOST_DISCARDED_BYTES: usize = 16 << 20;
+
 /// How much a body may cost.
 #[derive(Clone, Copy, Debug)]
 pub struct BodyLimits {
@@ -35,17 +38,23 @@ impl JsonBody {
     ///
     /// # Errors
     /// When it is too large, too slow, incomplete, not JSON by its header, not UTF-8 or too deep.
-    pub async fn read(headers: &HeaderMap, body: Body, limits: BodyLimits) -> Result<Self, ApiError> {
+    pub async fn read(headers: &HeaderMap, mut body: Body, limits: BodyLimits) -> Result<Self, ApiError> {
         check_content_type(headers)?;
         let too_large = ApiError::BodyTooLarge { limit: limits.bytes };
-        // A client that says how much it will send is refused before it has sent it.
         if body.size_hint().lower() > limits.bytes as u64 {
+            // A client that waits for a word before it sends is refused before it has sent.
+            if !headers.contains_key(header::EXPECT) {
+                discard(body, limits.time).await;
+            }
             return Err(too_large);
         }
-        let collected = tokio::time::timeout(limits.time, Limited::new(body, limits.bytes).collect()).await;
-        let text = match collected {
+        let whole = Limited::new(&mut body, limits.bytes).collect();
+        let text = match tokio::time::timeout(limits.time, whole).await {
             Err(_) => return Err(ApiError::BodyTimeout { limit: limits.time }),
-            Ok(Err(error)) if error.is::<LengthLimitError>() => return Err(too_large),
+            Ok(Err(error)) if error.is::<LengthLimitError>() => {
+                discard(body, limits.time).await;
+                return Err(too_large);
+            }
             Ok(Err(error)) => {
                 return Err(ApiError::BodyIncomplete {
                     cause: error.to_string(),
@@ -98,6 +107,23 @@ impl JsonBody {
         deserializer.end().map_err(|error| explain(None, &error))?;
         Ok(value)
     }
+}
+
+/// Reads on a little, keeping nothing. A client that is still writing when the connection closes
+/// often loses the answer that says why.
+async fn discard(mut body: Body, time: Duration) {
+    let read = async {
+        let mut left = MOST_DISCARDED_BYTES;
+        while let Some(Ok(frame)) = body.frame().await {
+            let bytes = frame.data_ref().map_or(0, Bytes::len);
+            match left.checked_sub(bytes) {
+                Some(rest) => left = rest,
+                None => break,
+            }
+        }
+    };
+    // Whether all of it came does not matter.
+    let _ = tokio::time::timeout(time, read).await;
 }
 
 /// An absent header passes: it is what small programs forget.

@@ -1,3 +1,5 @@
+use http::header;
+
 use super::*;
 
 /// Every kind of error with its status on `/v1`, on the native routes, its code and its type there.

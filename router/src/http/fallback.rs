@@ -3,7 +3,8 @@
 use axum::response::Response;
 use http::{Method, Uri};
 
-use crate::http::error::{ApiError, Dialect};
+use crate::http::error::ApiError;
+use crate::http::problem::Dialect;
 
 /// No such route.
 pub async fn route(uri: Uri) -> Response {

@@ -24,6 +24,7 @@ mod model;
 mod models;
 mod numbers;
 mod openai;
+mod problem;
 mod prompt;
 mod rules;
 mod running;

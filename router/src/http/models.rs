@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use crate::http::answer;
 use crate::http::app::App;
-use crate::http::error::Dialect;
+use crate::http::problem::Dialect;
 
 #[derive(Serialize)]
 struct Models<'a> {

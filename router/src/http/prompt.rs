@@ -7,10 +7,6 @@ use shardline_text::{EncodeOptions, ModelText, TokenizeError};
 use crate::http::decoding::Limits;
 use crate::http::error::{ApiError, Rule};
 
-/// The most bytes a token is taken to stand for, when a text is refused by its length alone. The
-/// longest tokens of today's vocabularies are runs of 128 and 256 spaces.
-const MAX_BYTES_PER_TOKEN: usize = 256;
-
 /// A prompt and the room behind it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Encoded {
@@ -51,20 +47,28 @@ impl Origin {
     }
 }
 
-/// Refuses a text that cannot fit however it is tokenised.
+/// Refuses a text that cannot fit however it is tokenised, before that work is done.
 ///
 /// # Errors
 /// `TooLong`.
-pub fn check_bytes(text: &str, limits: &Limits, origin: Origin) -> Result<(), ApiError> {
-    let least = text.len() / MAX_BYTES_PER_TOKEN;
-    if least <= limits.max_input_tokens as usize {
+pub fn check_bytes(model: &ModelText, text: &str, limits: &Limits, origin: Origin) -> Result<(), ApiError> {
+    check_fewest(
+        model.tokenizer.fewest_tokens(text.len()),
+        text.len(),
+        limits,
+        origin,
+    )
+}
+
+fn check_fewest(fewest: usize, bytes: usize, limits: &Limits, origin: Origin) -> Result<(), ApiError> {
+    if fewest <= limits.max_input_tokens as usize {
         return Ok(());
     }
     let field = origin.field();
     let message = format!(
-        "`{field}` must have less than {} tokens. Given: {} bytes, which are at least {least} tokens; send less text",
+        "`{field}` must have less than {} tokens. Given: {bytes} bytes, which are at least {fewest} tokens; send \
+         less text",
         limits.max_input_tokens,
-        text.len()
     );
     Err(ApiError::TooLong {
         param: field,
@@ -193,12 +197,8 @@ mod tests {
         insta::assert_snapshot!(text(fit(vec![1; 60], 0, Some(5), &limits, Origin::Completion)));
         insta::assert_snapshot!(text(fit(vec![1; 60], 0, Some(5), &limits, Origin::Native)));
         insta::assert_snapshot!(text(fit(Vec::new(), 0, None, &limits, Origin::Native)));
-        let long = "a".repeat((limits.max_input_tokens as usize + 1) * MAX_BYTES_PER_TOKEN);
-        insta::assert_snapshot!(
-            check_bytes(&long, &limits, Origin::Native)
-                .unwrap_err()
-                .to_string()
-        );
-        assert!(check_bytes(&long[1..], &limits, Origin::Native).is_ok());
+        let most = limits.max_input_tokens as usize;
+        insta::assert_snapshot!(check_fewest(most + 1, 16_384, &limits, Origin::Native).unwrap_err());
+        assert!(check_fewest(most, 16_384, &limits, Origin::Native).is_ok());
     }
 }

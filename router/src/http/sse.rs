@@ -11,7 +11,8 @@ use bytes::{Bytes, BytesMut};
 use http_body::{Body, Frame};
 use tokio::time::{Instant, Sleep};
 
-use crate::http::error::{ApiError, Dialect};
+use crate::http::error::ApiError;
+use crate::http::problem::Dialect;
 use crate::http::running::Running;
 use crate::session::{ChoiceEvent, End};
 

@@ -9,7 +9,8 @@ use shardline_text::OffsetToken;
 
 use crate::http::answer::{self, Handled};
 use crate::http::app::App;
-use crate::http::error::{ApiError, Dialect, Rule};
+use crate::http::error::{ApiError, Rule};
+use crate::http::problem::Dialect;
 
 /// The body. Parameters of a generation may stand beside it and are not looked at.
 #[derive(Deserialize)]

@@ -6,7 +6,7 @@ use axum::middleware::Next;
 use axum::response::Response;
 use tracing::Instrument;
 
-use crate::http::error::Problem;
+use crate::http::problem::Problem;
 
 /// Runs a request inside its span.
 pub async fn request_span(request: Request, next: Next) -> Response {

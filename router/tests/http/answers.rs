@@ -166,7 +166,7 @@ async fn a_repeated_prompt_is_told_to_be_cached() {
         cached(server.post("/v1/chat/completions", salted).await.json()),
         again
     );
-    assert!(server.metric("tgi_prefix_cache_hit_tokens").await >= 128.0);
+    assert!(server.metric("shardline_prefix_cache_hit_tokens_total").await >= 128.0);
 }
 
 #[tokio::test]
@@ -252,4 +252,44 @@ async fn null_is_absent_and_unknown_fields_pass() {
     }
     let answer = server.post("/v1/chat/completions", body).await;
     assert_eq!(answer.status, 200, "{}", answer.text);
+}
+
+#[tokio::test]
+async fn token_ids_of_prompt_and_answer_are_told_on_request() {
+    let server = Server::new().await;
+    let asked = json!({"max_tokens": 3, "return_token_ids": true});
+    let answer = server
+        .post(
+            "/v1/completions",
+            with(json!({"prompt": ["Hi", "y"]}), asked.clone()),
+        )
+        .await
+        .json();
+    for (index, prompt) in [json!([72, 105]), json!([121])].into_iter().enumerate() {
+        assert_eq!(answer["choices"][index]["token_ids"], json!([72, 195, 164]));
+        assert_eq!(answer["choices"][index]["prompt_token_ids"], prompt);
+    }
+    let answer = server
+        .post("/v1/chat/completions", with(chat("Hi"), asked.clone()))
+        .await
+        .json();
+    assert_eq!(answer["choices"][0]["token_ids"], json!([72, 195, 164]));
+    assert_eq!(answer["prompt_token_ids"][0], IM_START);
+    assert_eq!(answer["prompt_token_ids"].as_array().unwrap().len(), 21);
+
+    let stream = with(asked, json!({"stream": true}));
+    for (path, body) in [
+        ("/v1/completions", json!({"prompt": "Hi"})),
+        ("/v1/chat/completions", chat("Hi")),
+    ] {
+        let events = server.post(path, with(body, stream.clone())).await.events();
+        let ids = events
+            .iter()
+            .flat_map(|event| event["choices"][0]["token_ids"].as_array().unwrap().clone());
+        assert_eq!(ids.collect::<Vec<_>>(), [72, 195, 164], "{path}");
+        let prompts = events.iter().filter(|event| {
+            event["prompt_token_ids"].is_array() || event["choices"][0]["prompt_token_ids"].is_array()
+        });
+        assert_eq!(prompts.count(), 1, "{path}");
+    }
 }

@@ -205,3 +205,29 @@ async fn many_streams_at_once_are_each_whole() {
     }
     server.settled().await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_on_which_nothing_happens_is_shown_that_it_lives() {
+    let server = Server::new().await;
+    let gate = server.shard.as_ref().unwrap().gate();
+    gate.close();
+    gate.permit(3);
+    let mut body = server
+        .open("/v1/chat/completions", with(endless(), json!({"max_tokens": 20})))
+        .await;
+    let mut text = String::new();
+    // The clock jumps ahead whenever nothing else can happen.
+    let comment = loop {
+        let piece = piece(&mut body).await.unwrap();
+        if piece.starts_with(':') {
+            break piece;
+        }
+        text.push_str(&piece);
+    };
+    assert_eq!(comment, ":\n\n");
+    gate.open();
+    while let Some(piece) = piece(&mut body).await {
+        text.push_str(piece.trim_start_matches(":\n\n"));
+    }
+    assert_eq!(events(&text).len(), 1 + 20 + 1 + 1);
+}

@@ -9,6 +9,7 @@
 mod answers;
 mod errors;
 mod lifecycle;
+mod logs;
 mod native;
 mod pages;
 mod streams;

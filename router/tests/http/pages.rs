@@ -71,10 +71,10 @@ async fn numbers_are_counted_once_a_request() {
         ("tgi_request_generated_tokens_sum", 11.0),
         ("tgi_request_input_length_sum", 4.0),
         ("tgi_request_max_new_tokens_sum", 7.0),
-        ("tgi_request_time_to_first_token_duration_count", 2.0),
-        ("tgi_request_inter_token_duration_count", 8.0),
+        ("shardline_time_to_first_token_seconds_count", 2.0),
+        ("shardline_inter_token_seconds_count", 8.0),
         ("tgi_request_duration_count", 2.0),
-        ("tgi_prompt_tokens", 4.0),
+        ("shardline_prompt_tokens_total", 4.0),
     ] {
         assert_eq!(server.metric(name).await, value, "{name}");
     }

@@ -36,6 +36,10 @@ pub struct Setup {
 
 impl Setup {
     pub fn new() -> Self {
+        // All tests write logs, to nowhere: whether a place in the code logs is decided once for
+        // all threads, so a test that reads its own needs the others to want theirs too.
+        let nowhere = tracing_subscriber::fmt().with_writer(std::io::sink);
+        let _ = nowhere.with_max_level(tracing::Level::TRACE).try_init();
         let folder = tempfile::tempdir().unwrap();
         write_model(folder.path());
         let prefix = folder.path().join("shard");

@@ -3,6 +3,9 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full};
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use serde_json::json;
 use shardline_router::http::{TransportLimits, serve};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -173,4 +176,40 @@ async fn streams_that_run_are_finished_before_the_end() {
         TcpStream::connect(listening.address).await.is_err(),
         "new connections are refused"
     );
+}
+
+#[tokio::test]
+async fn http2_is_spoken_on_the_same_port() {
+    let listening = listen(TransportLimits::default()).await;
+    let stream = TcpStream::connect(listening.address).await.unwrap();
+    let (mut sender, connection) =
+        hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream))
+            .await
+            .unwrap();
+    tokio::spawn(connection);
+    let body = with(chat("Hi"), json!({"stream": true, "max_tokens": 3})).to_string();
+    let mut two = Vec::new();
+    for _ in 0..2 {
+        let uri = format!("http://{}/v1/chat/completions", listening.address);
+        let request = http::Request::post(uri).header("content-type", "application/json");
+        two.push(sender.send_request(request.body(Full::new(Bytes::from(body.clone()))).unwrap()));
+    }
+    for answer in futures_util::future::join_all(two).await {
+        let answer = answer.unwrap();
+        assert_eq!(
+            (answer.version(), answer.status().as_u16()),
+            (http::Version::HTTP_2, 200)
+        );
+        let text = answer.into_body().collect().await.unwrap().to_bytes();
+        assert!(text.ends_with(b"data: [DONE]\n\n"));
+    }
+}
+
+#[tokio::test]
+async fn an_upload_that_is_too_large_hears_why() {
+    let listening = listen(TransportLimits::default()).await;
+    let large = request("/generate", &"x".repeat(6_000_000));
+    let answer = listening.exchange(large.as_bytes()).await;
+    assert!(answer.starts_with("HTTP/1.1 413"), "{}", answer.len());
+    assert!(answer.contains("2000000 bytes (--payload-limit)"), "{answer}");
 }

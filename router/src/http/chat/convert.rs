@@ -59,7 +59,7 @@ pub async fn convert(
 fn encode(model: &ModelText, template: &Template, limits: &Limits) -> Result<(Vec<u32>, usize), ApiError> {
     let rendered = model.render_chat(template).map_err(|error| refused(&error))?;
     let text = rendered.text();
-    prompt::check_bytes(&text, limits, Origin::Chat)?;
+    prompt::check_bytes(model, &text, limits, Origin::Chat)?;
     let ids = model
         .encode_chat(&rendered)
         .map_err(|error| prompt::not_encoded(&error))?;

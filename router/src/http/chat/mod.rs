@@ -13,8 +13,9 @@ use axum::response::Response;
 
 use crate::http::answer::{self, Handled};
 use crate::http::app::App;
-use crate::http::error::Dialect;
+use crate::http::openai::answer::Answer;
 use crate::http::openai::shapes::Envelope;
+use crate::http::problem::Dialect;
 use crate::http::sse::EventBody;
 use crate::http::start::start;
 
@@ -27,10 +28,10 @@ async fn handle(app: &Arc<App>, request: Request) -> Handled {
     let began = Instant::now();
     let (served, body) = answer::admit(app, request).await?;
     let request = answer::checked(app, &served, body, validate::validate).await?;
-    let envelope = Envelope::new("chatcmpl", &app.ids.text(), app.name.id());
-    let answer = stream::Answer::new(envelope, &request);
     let form = request.form;
     let ready = convert::convert(app, &served, request, began).await?;
+    let envelope = Envelope::new("chatcmpl", &app.ids.text(), app.name.id());
+    let answer = Answer::new(envelope, form, &ready.decoding, &ready.prompts);
     let running = start(app, &served, ready).await?;
     if form.stream {
         let events = EventBody::open(running, stream::Chunks::new(answer)).await?;

@@ -3,46 +3,16 @@
 use bytes::BytesMut;
 use serde::Serialize;
 
-use crate::http::chat::validate::ChatRequest;
-use crate::http::error::{ApiError, Dialect};
+use crate::http::error::ApiError;
+use crate::http::openai::answer::{Answer, TokenIds};
 use crate::http::openai::logprobs::ChatLogprobs;
 use crate::http::openai::shapes::{
-    DONE, Envelope, FINGERPRINT, StopReason, Usage, finish_reason, put_json, put_number,
+    DONE, FINGERPRINT, StopReason, Usage, finish_reason, put_json, put_number,
 };
-use crate::http::openai::validate::AnswerForm;
+use crate::http::problem::Dialect;
 use crate::http::running::Running;
 use crate::http::sse::{Spelling, put_error};
 use crate::session::{ChoiceEvent, End, Settled};
-
-/// What both forms of the answer need.
-#[derive(Debug)]
-pub struct Answer {
-    envelope: Envelope,
-    form: AnswerForm,
-    logprobs: bool,
-    top_logprobs: u32,
-    stop_strings: Vec<String>,
-    stop_token_ids: Vec<u32>,
-}
-
-impl Answer {
-    /// Of a request.
-    #[must_use]
-    pub fn new(envelope: Envelope, request: &ChatRequest) -> Self {
-        Self {
-            envelope,
-            form: request.form,
-            logprobs: request.decoding.sampling.logprobs,
-            top_logprobs: request.decoding.sampling.top_logprobs,
-            stop_strings: request.decoding.stop.strings.clone(),
-            stop_token_ids: request.decoding.stop_token_ids.clone(),
-        }
-    }
-
-    fn stop_reason(&self, end: &End) -> Option<StopReason> {
-        StopReason::of(end, &self.stop_strings, &self.stop_token_ids)
-    }
-}
 
 #[derive(Serialize)]
 struct Completion<'a> {
@@ -53,6 +23,8 @@ struct Completion<'a> {
     system_fingerprint: &'static str,
     choices: Vec<Choice>,
     usage: Usage,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    prompt_token_ids: Option<TokenIds>,
 }
 
 #[derive(Serialize)]
@@ -62,6 +34,8 @@ struct Choice {
     logprobs: Option<ChatLogprobs>,
     finish_reason: &'static str,
     stop_reason: Option<StopReason>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    token_ids: Option<Vec<u32>>,
 }
 
 #[derive(Serialize)]
@@ -87,6 +61,7 @@ pub async fn collect(mut running: Running, answer: &Answer) -> Result<Vec<u8>, A
             logprobs: answer.logprobs.then(ChatLogprobs::default),
             finish_reason: "",
             stop_reason: None,
+            token_ids: answer.form.token_ids.then(Vec::new),
         })
         .collect();
     while let Some((index, event)) = running.next().await {
@@ -95,7 +70,13 @@ pub async fn collect(mut running: Running, answer: &Answer) -> Result<Vec<u8>, A
         };
         let (text, settled) = match event {
             ChoiceEvent::Started { .. } => continue,
-            ChoiceEvent::Token(token) => (token.text, token.settled),
+            ChoiceEvent::Token(token) => {
+                choice
+                    .token_ids
+                    .iter_mut()
+                    .for_each(|ids| ids.push(token.token.id));
+                (token.text, token.settled)
+            }
             ChoiceEvent::Finished {
                 end: End::Failed(finish),
                 ..
@@ -119,6 +100,7 @@ pub async fn collect(mut running: Running, answer: &Answer) -> Result<Vec<u8>, A
         system_fingerprint: FINGERPRINT,
         choices,
         usage: Usage::of(running.accounts()),
+        prompt_token_ids: answer.prompt_ids(0),
     };
     serde_json::to_vec(&body).map_err(|error| ApiError::Internal {
         cause: error.to_string(),
@@ -133,12 +115,14 @@ pub struct Chunks {
 }
 
 /// What a chunk tells of a choice.
+#[derive(Clone, Copy, Default)]
 struct Part<'a> {
     /// `None`: an empty delta.
     text: Option<&'a str>,
     /// Whether the delta names the role.
     role: bool,
     settled: &'a [Settled],
+    token: Option<u32>,
     end: Option<&'a End>,
 }
 
@@ -173,15 +157,10 @@ impl Chunks {
         } else {
             out.extend_from_slice(b"},\"logprobs\":null");
         }
-        match part.end {
-            None => out.extend_from_slice(b",\"finish_reason\":null}]"),
-            Some(end) => {
-                out.extend_from_slice(b",\"finish_reason\":");
-                put_json(out, finish_reason(end));
-                out.extend_from_slice(b",\"stop_reason\":");
-                put_json(out, &self.answer.stop_reason(end));
-                out.extend_from_slice(b"}]");
-            }
+        self.answer.put_choice_end(out, part.end, part.token.as_slice());
+        if let Some(ids) = self.answer.prompt_ids(choice).filter(|_| part.role) {
+            out.extend_from_slice(b",\"prompt_token_ids\":");
+            put_json(out, &ids);
         }
         self.answer.form.put_chunk_usage(out, running);
         out.extend_from_slice(b"}\n\n");
@@ -191,43 +170,33 @@ impl Chunks {
 impl Spelling for Chunks {
     fn begin(&mut self, out: &mut BytesMut, running: &Running) {
         for choice in 0..running.choices() {
-            self.chunk(
-                out,
-                running,
-                choice,
-                Part {
-                    text: Some(""),
-                    role: true,
-                    settled: &[],
-                    end: None,
-                },
-            );
+            let part = Part {
+                text: Some(""),
+                role: true,
+                ..Part::default()
+            };
+            self.chunk(out, running, choice, part);
         }
     }
 
     fn event(&mut self, out: &mut BytesMut, running: &Running, choice: usize, event: ChoiceEvent) {
         match event {
             ChoiceEvent::Started { .. } => {}
-            ChoiceEvent::Token(token) => {
+            ChoiceEvent::Token(event) => {
                 let part = Part {
-                    text: Some(&token.text),
-                    role: false,
-                    settled: &token.settled,
-                    end: None,
+                    text: Some(&event.text),
+                    settled: &event.settled,
+                    token: Some(event.token.id),
+                    ..Part::default()
                 };
                 self.chunk(out, running, choice, part);
             }
             ChoiceEvent::Finished { end, text, settled } => {
-                let text = if text.is_empty() {
-                    None
-                } else {
-                    Some(text.as_str())
-                };
                 let part = Part {
-                    text,
-                    role: false,
+                    text: if text.is_empty() { None } else { Some(&text) },
                     settled: &settled,
                     end: Some(&end),
+                    ..Part::default()
                 };
                 self.chunk(out, running, choice, part);
             }

@@ -44,7 +44,7 @@ async fn encode(app: &App, served: &Served, request: &CompletionRequest) -> Resu
         let (ids, characters) = match prompt {
             PromptInput::Tokens(ids) => (ids.clone(), 0),
             PromptInput::Text(text) => {
-                prompt::check_bytes(text, limits, Origin::Completion)?;
+                prompt::check_bytes(&served.text, text, limits, Origin::Completion)?;
                 let (model, text) = (served.text.clone(), Arc::<str>::from(text.as_str()));
                 let add_special_tokens = request.add_special_tokens;
                 let characters = text.chars().count();

@@ -13,8 +13,9 @@ use axum::response::Response;
 
 use crate::http::answer::{self, Handled};
 use crate::http::app::App;
-use crate::http::error::Dialect;
+use crate::http::openai::answer::Answer;
 use crate::http::openai::shapes::Envelope;
+use crate::http::problem::Dialect;
 use crate::http::sse::EventBody;
 use crate::http::start::start;
 
@@ -28,14 +29,16 @@ async fn handle(app: &Arc<App>, request: Request) -> Handled {
     let (served, body) = answer::admit(app, request).await?;
     let request = answer::checked(app, &served, body, validate::validate).await?;
     let ready = convert::convert(app, &served, &request, began).await?;
-    let echo = convert::echo(&served, &request, &ready);
-    let running = start(app, &served, ready).await?;
     let envelope = Envelope::new("cmpl", &app.ids.text(), app.name.id());
-    let answer = stream::Answer::new(envelope, &request, echo);
+    let echoing = stream::Echoing {
+        answer: Answer::new(envelope, request.form, &ready.decoding, &ready.prompts),
+        echo: convert::echo(&served, &request, &ready),
+    };
+    let running = start(app, &served, ready).await?;
     if request.form.stream {
-        let events = EventBody::open(running, stream::Chunks::new(answer)).await?;
+        let events = EventBody::open(running, stream::Chunks::new(echoing)).await?;
         Ok(answer::events(events))
     } else {
-        Ok(answer::json(stream::collect(running, &answer).await?))
+        Ok(answer::json(stream::collect(running, &echoing).await?))
     }
 }

@@ -3,57 +3,37 @@
 use bytes::BytesMut;
 use serde::Serialize;
 
-use crate::http::completions::validate::CompletionRequest;
-use crate::http::error::{ApiError, Dialect};
+use crate::http::error::ApiError;
+use crate::http::openai::answer::{Answer, TokenIds};
 use crate::http::openai::logprobs::CompletionLogprobs;
 use crate::http::openai::shapes::{
-    DONE, Envelope, FINGERPRINT, StopReason, Usage, finish_reason, put_json, put_number,
+    DONE, FINGERPRINT, StopReason, Usage, finish_reason, put_json, put_number,
 };
-use crate::http::openai::validate::AnswerForm;
+use crate::http::problem::Dialect;
 use crate::http::running::Running;
 use crate::http::sse::{Spelling, put_error};
 use crate::session::{ChoiceEvent, End, Settled};
 
-/// What both forms of the answer need.
+/// An answer with what only completions have.
 #[derive(Debug)]
-pub struct Answer {
-    envelope: Envelope,
-    form: AnswerForm,
-    /// Prompts as texts when they are to be echoed, one a prompt.
-    echo: Vec<String>,
-    choices_per_prompt: usize,
-    logprobs: bool,
-    top_logprobs: u32,
-    stop_strings: Vec<String>,
-    stop_token_ids: Vec<u32>,
+pub struct Echoing {
+    /// What it has in common with others.
+    pub answer: Answer,
+    /// Prompts as texts, one a prompt; empty when they are not echoed.
+    pub echo: Vec<String>,
 }
 
-impl Answer {
-    /// Of a request; `echo`: the prompts' texts, empty when they are not echoed.
-    #[must_use]
-    pub fn new(envelope: Envelope, request: &CompletionRequest, echo: Vec<String>) -> Self {
-        Self {
-            envelope,
-            form: request.form,
-            echo,
-            choices_per_prompt: request.decoding.choices as usize,
-            logprobs: request.decoding.sampling.logprobs,
-            top_logprobs: request.decoding.sampling.top_logprobs,
-            stop_strings: request.decoding.stop.strings.clone(),
-            stop_token_ids: request.decoding.stop_token_ids.clone(),
-        }
-    }
-
+impl Echoing {
     fn echoed(&self, choice: usize) -> &str {
         self.echo
-            .get(choice / self.choices_per_prompt.max(1))
+            .get(self.answer.prompt_of(choice))
             .map_or("", String::as_str)
     }
 
     fn logprobs_of(&self, running: &Running, settled: &[Settled]) -> Option<CompletionLogprobs> {
-        self.logprobs.then(|| {
+        self.answer.logprobs.then(|| {
             let mut logprobs = CompletionLogprobs::default();
-            logprobs.extend(running.tokenizer(), settled, self.top_logprobs, 0);
+            logprobs.extend(running.tokenizer(), settled, self.answer.top_logprobs);
             logprobs
         })
     }
@@ -77,20 +57,27 @@ struct Choice {
     logprobs: Option<CompletionLogprobs>,
     finish_reason: &'static str,
     stop_reason: Option<StopReason>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    token_ids: Option<Vec<u32>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    prompt_token_ids: Option<TokenIds>,
 }
 
 /// Collects the whole answer.
 ///
 /// # Errors
 /// When a choice fails: a part of an answer is none.
-pub async fn collect(mut running: Running, answer: &Answer) -> Result<Vec<u8>, ApiError> {
+pub async fn collect(mut running: Running, echoing: &Echoing) -> Result<Vec<u8>, ApiError> {
+    let answer = &echoing.answer;
     let mut choices: Vec<Choice> = (0..running.choices())
         .map(|index| Choice {
             index,
-            text: answer.echoed(index).to_owned(),
-            logprobs: answer.logprobs_of(&running, &[]),
+            text: echoing.echoed(index).to_owned(),
+            logprobs: echoing.logprobs_of(&running, &[]),
             finish_reason: "",
             stop_reason: None,
+            token_ids: answer.form.token_ids.then(Vec::new),
+            prompt_token_ids: answer.prompt_ids(index),
         })
         .collect();
     while let Some((index, event)) = running.next().await {
@@ -99,20 +86,26 @@ pub async fn collect(mut running: Running, answer: &Answer) -> Result<Vec<u8>, A
         };
         let (text, settled) = match event {
             ChoiceEvent::Started { .. } => continue,
-            ChoiceEvent::Token(token) => (token.text, token.settled),
+            ChoiceEvent::Token(token) => {
+                choice
+                    .token_ids
+                    .iter_mut()
+                    .for_each(|ids| ids.push(token.token.id));
+                (token.text, token.settled)
+            }
             ChoiceEvent::Finished {
                 end: End::Failed(finish),
                 ..
             } => return Err(running.fail(&finish)),
             ChoiceEvent::Finished { end, text, settled } => {
                 choice.finish_reason = finish_reason(&end);
-                choice.stop_reason = StopReason::of(&end, &answer.stop_strings, &answer.stop_token_ids);
+                choice.stop_reason = answer.stop_reason(&end);
                 (text, settled)
             }
         };
         choice.text.push_str(&text);
         if let Some(logprobs) = &mut choice.logprobs {
-            logprobs.extend(running.tokenizer(), &settled, answer.top_logprobs, 0);
+            logprobs.extend(running.tokenizer(), &settled, answer.top_logprobs);
         }
     }
     let body = Completion {
@@ -132,17 +125,28 @@ pub async fn collect(mut running: Running, answer: &Answer) -> Result<Vec<u8>, A
 /// The answer as events.
 #[derive(Debug)]
 pub struct Chunks {
-    answer: Answer,
+    echoing: Echoing,
     head: Vec<u8>,
+}
+
+/// What a chunk tells of a choice.
+#[derive(Clone, Copy, Default)]
+struct Part<'a> {
+    text: &'a str,
+    settled: &'a [Settled],
+    token: Option<u32>,
+    end: Option<&'a End>,
+    /// Whether it is the chunk before all tokens.
+    opening: bool,
 }
 
 impl Chunks {
     /// Before the first event.
     #[must_use]
-    pub fn new(answer: Answer) -> Self {
+    pub fn new(echoing: Echoing) -> Self {
         Self {
-            head: answer.envelope.chunk_head("text_completion"),
-            answer,
+            head: echoing.answer.envelope.chunk_head("text_completion"),
+            echoing,
         }
     }
 
@@ -153,53 +157,36 @@ impl Chunks {
         put_number(out, choice);
         out.extend_from_slice(b",\"text\":");
         put_json(out, part.text);
-        match self.answer.logprobs_of(running, part.settled) {
+        match self.echoing.logprobs_of(running, part.settled) {
             Some(logprobs) if !part.settled.is_empty() => {
                 out.extend_from_slice(b",\"logprobs\":");
                 put_json(out, &logprobs);
             }
             _ => out.extend_from_slice(b",\"logprobs\":null"),
         }
-        match part.end {
-            None => out.extend_from_slice(b",\"finish_reason\":null}]"),
-            Some(end) => {
-                out.extend_from_slice(b",\"finish_reason\":");
-                put_json(out, finish_reason(end));
-                out.extend_from_slice(b",\"stop_reason\":");
-                put_json(
-                    out,
-                    &StopReason::of(end, &self.answer.stop_strings, &self.answer.stop_token_ids),
-                );
-                out.extend_from_slice(b"}]");
-            }
+        let answer = &self.echoing.answer;
+        if let Some(ids) = answer.prompt_ids(choice).filter(|_| part.opening) {
+            out.extend_from_slice(b",\"prompt_token_ids\":");
+            put_json(out, &ids);
         }
-        self.answer.form.put_chunk_usage(out, running);
+        answer.put_choice_end(out, part.end, part.token.as_slice());
+        answer.form.put_chunk_usage(out, running);
         out.extend_from_slice(b"}\n\n");
     }
 }
 
-/// What a chunk tells of a choice.
-struct Part<'a> {
-    text: &'a str,
-    settled: &'a [Settled],
-    end: Option<&'a End>,
-}
-
 impl Spelling for Chunks {
+    /// Only for what stands before the tokens: an echo, the prompt's token ids.
     fn begin(&mut self, out: &mut BytesMut, running: &Running) {
         for choice in 0..running.choices() {
-            let text = self.answer.echoed(choice);
-            if !text.is_empty() {
-                self.chunk(
-                    out,
-                    running,
-                    choice,
-                    Part {
-                        text,
-                        settled: &[],
-                        end: None,
-                    },
-                );
+            let text = self.echoing.echoed(choice);
+            if !text.is_empty() || self.echoing.answer.form.token_ids {
+                let part = Part {
+                    text,
+                    opening: true,
+                    ..Part::default()
+                };
+                self.chunk(out, running, choice, part);
             }
         }
     }
@@ -207,11 +194,12 @@ impl Spelling for Chunks {
     fn event(&mut self, out: &mut BytesMut, running: &Running, choice: usize, event: ChoiceEvent) {
         match event {
             ChoiceEvent::Started { .. } => {}
-            ChoiceEvent::Token(token) => {
+            ChoiceEvent::Token(event) => {
                 let part = Part {
-                    text: &token.text,
-                    settled: &token.settled,
-                    end: None,
+                    text: &event.text,
+                    settled: &event.settled,
+                    token: Some(event.token.id),
+                    ..Part::default()
                 };
                 self.chunk(out, running, choice, part);
             }
@@ -220,6 +208,7 @@ impl Spelling for Chunks {
                     text: &text,
                     settled: &settled,
                     end: Some(&end),
+                    ..Part::default()
                 };
                 self.chunk(out, running, choice, part);
             }
@@ -227,7 +216,7 @@ impl Spelling for Chunks {
     }
 
     fn end(&mut self, out: &mut BytesMut, running: &Running) {
-        self.answer.form.put_usage_chunk(out, &self.head, running);
+        self.echoing.answer.form.put_usage_chunk(out, &self.head, running);
         out.extend_from_slice(DONE);
     }
 

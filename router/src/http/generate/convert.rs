@@ -23,7 +23,7 @@ pub async fn convert(
 ) -> Result<Ready, ApiError> {
     let place = app.admission.enter(request.decoding.choices)?;
     if request.truncate.is_none() {
-        prompt::check_bytes(&request.inputs, &served.limits, Origin::Native)?;
+        prompt::check_bytes(&served.text, &request.inputs, &served.limits, Origin::Native)?;
     }
     let (model, text) = (served.text.clone(), request.inputs.clone());
     let characters = text.chars().count();

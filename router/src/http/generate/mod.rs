@@ -13,7 +13,7 @@ use axum::response::Response;
 
 use crate::http::answer::{self, Handled};
 use crate::http::app::App;
-use crate::http::error::Dialect;
+use crate::http::problem::Dialect;
 use crate::http::sse::EventBody;
 use crate::http::start::start;
 

@@ -5,9 +5,10 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use serde::Serialize;
 use shardline_text::Tokenizer;
 
-use crate::http::error::{ApiError, Dialect};
+use crate::http::error::ApiError;
 use crate::http::generate::validate::GenerateRequest;
 use crate::http::openai::shapes::put_json;
+use crate::http::problem::Dialect;
 use crate::http::running::Running;
 use crate::http::sse::{Spelling, put_error};
 use crate::session::{ChoiceEvent, End, TextToken};

@@ -1,4 +1,6 @@
 //! What `/metrics` shows. A request keeps its own numbers and hands them over once, at its end.
+//!
+//! `tgi_*` are the names that dashboards know; what they lack is called `shardline_*`.
 
 mod exposition;
 
@@ -255,12 +257,12 @@ impl Metrics {
                 &self.mean_time_per_token,
             ),
             (
-                "tgi_request_time_to_first_token_duration",
+                "shardline_time_to_first_token_seconds",
                 "Seconds to the first token.",
                 &self.first_token,
             ),
             (
-                "tgi_request_inter_token_duration",
+                "shardline_inter_token_seconds",
                 "Seconds between two tokens.",
                 &self.between_tokens,
             ),
@@ -279,12 +281,12 @@ impl Metrics {
             page.histogram(name, help, histogram);
         }
         page.counter(
-            "tgi_prompt_tokens",
+            "shardline_prompt_tokens_total",
             "Prompt tokens of requests that ran.",
             load(&self.prompt_tokens),
         );
         page.counter(
-            "tgi_prompt_cached_tokens",
+            "shardline_prompt_cached_tokens_total",
             "Of these, from the prefix cache.",
             load(&self.cached_tokens),
         );
@@ -303,42 +305,62 @@ fn write_engine(page: &mut Page, stats: &EngineStats, info: Option<&EngineInfo>)
     );
     let total = info.map_or(0, |info| info.kv_cache_tokens);
     page.gauge("tgi_batch_max_total_tokens", "Tokens of KV there are.", total);
-    let part = |blocks: u32| f64::from(blocks) / f64::from(stats.blocks_total.max(1));
+    for (name, help, value) in [
+        (
+            "shardline_sequences_waiting",
+            "Sequences that wait.",
+            stats.waiting,
+        ),
+        (
+            "shardline_sequences_running",
+            "Sequences in the batch.",
+            stats.running,
+        ),
+        ("shardline_kv_blocks", "KV blocks in all.", stats.blocks_total),
+        (
+            "shardline_kv_blocks_in_use",
+            "KV blocks of running sequences.",
+            stats.blocks_in_use,
+        ),
+        (
+            "shardline_kv_blocks_cached",
+            "KV blocks kept for later requests only.",
+            stats.blocks_cached,
+        ),
+    ] {
+        page.gauge(name, help, value);
+    }
+    let used = f64::from(stats.blocks_in_use) / f64::from(stats.blocks_total.max(1));
     page.gauge(
-        "tgi_kv_cache_usage",
+        "shardline_kv_cache_usage_ratio",
         "Part of the KV blocks in use, 0 to 1.",
-        part(stats.blocks_in_use),
-    );
-    page.gauge(
-        "tgi_kv_cache_cached",
-        "Part of the KV blocks kept for later, 0 to 1.",
-        part(stats.blocks_cached),
+        used,
     );
     for (name, help, value) in [
         (
-            "tgi_prefix_cache_query_tokens",
+            "shardline_prefix_cache_query_tokens_total",
             "Prompt tokens looked up.",
             stats.prefix_queries_tokens,
         ),
         (
-            "tgi_prefix_cache_hit_tokens",
+            "shardline_prefix_cache_hit_tokens_total",
             "Of these, found.",
             stats.prefix_hits_tokens,
         ),
         (
-            "tgi_batch_preemption_count",
+            "shardline_preemptions_total",
             "Sequences that gave their blocks away.",
             stats.preemptions,
         ),
-        ("tgi_batch_step_count", "Steps.", stats.steps),
+        ("shardline_steps_total", "Steps.", stats.steps),
         (
-            "tgi_batch_overlapped_step_count",
+            "shardline_overlapped_steps_total",
             "Steps sent while another was out.",
             stats.overlapped_steps,
         ),
-        ("tgi_batch_step_tokens", "Tokens run.", stats.step_tokens),
+        ("shardline_step_tokens_total", "Tokens run.", stats.step_tokens),
         (
-            "tgi_batch_generated_tokens",
+            "shardline_generated_tokens_total",
             "Tokens generated.",
             stats.generated_tokens,
         ),
@@ -346,5 +368,5 @@ fn write_engine(page: &mut Page, stats: &EngineStats, info: Option<&EngineInfo>)
         page.counter(name, help, value);
     }
     let seconds = Duration::from_micros(stats.step_us).as_secs_f64();
-    page.counter("tgi_batch_step_duration_sum", "Seconds of all steps.", seconds);
+    page.counter("shardline_step_seconds_total", "Seconds of all steps.", seconds);
 }

@@ -63,8 +63,8 @@ pub struct CompletionLogprobs {
 }
 
 impl CompletionLogprobs {
-    /// Appends tokens; `top`: how many alternatives each; `shift`: characters before the answer.
-    pub fn extend(&mut self, tokenizer: &Tokenizer, settled: &[Settled], top: u32, shift: u32) {
+    /// Appends tokens; `top`: how many alternatives each.
+    pub fn extend(&mut self, tokenizer: &Tokenizer, settled: &[Settled], top: u32) {
         for settled in settled {
             let text = tokenizer.token_text(settled.token.id);
             let logprob = finite(settled.token.logprob.unwrap_or(LEAST));
@@ -75,7 +75,7 @@ impl CompletionLogprobs {
                 map.entry(text.clone()).or_insert_with(|| number(logprob));
                 self.top_logprobs.get_or_insert_default().push(map);
             }
-            self.text_offset.push(settled.span.start.saturating_add(shift));
+            self.text_offset.push(settled.span.start);
             self.token_logprobs.push(logprob);
             self.tokens.push(text);
         }

@@ -1,5 +1,6 @@
 //! What the routes under `/v1` share.
 
+pub mod answer;
 pub mod logprobs;
 pub mod shapes;
 pub mod types;

@@ -60,6 +60,8 @@ pub struct AnswerFields {
     pub stream: Option<bool>,
     /// Only with `stream`.
     pub stream_options: Option<StreamOptions>,
+    /// Tell the token ids of prompt and answer.
+    pub return_token_ids: Option<bool>,
 }
 
 /// See `AnswerFields`.
@@ -90,7 +92,6 @@ pub const UNBUILT: &[Unbuilt] = &[
     Unbuilt::always("guided_grammar"),
     Unbuilt::unless("priority", &[Harmless::Number(0.0)]),
     Unbuilt::unless("return_tokens_as_token_ids", &[Harmless::Bool(false)]),
-    Unbuilt::unless("return_token_ids", &[Harmless::Bool(false)]),
     Unbuilt::unless("watermark", &[Harmless::Bool(false)]),
     Unbuilt::always("kv_transfer_params"),
     Unbuilt::unless("vllm_xargs", &[Harmless::EmptyObject]),

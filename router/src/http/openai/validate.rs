@@ -39,6 +39,8 @@ pub struct AnswerForm {
     pub include_usage: bool,
     /// With usage in every chunk.
     pub continuous_usage: bool,
+    /// With the token ids of prompt and answer.
+    pub token_ids: bool,
 }
 
 /// Checks model and form.
@@ -48,20 +50,16 @@ pub struct AnswerForm {
 pub fn answer_form(fields: &AnswerFields, name: &ServedName) -> Result<AnswerForm, ApiError> {
     name.check(fields.model.as_deref())?;
     let stream = fields.stream.unwrap_or(false);
-    let Some(options) = fields.stream_options else {
-        return Ok(AnswerForm {
-            stream,
-            ..AnswerForm::default()
-        });
-    };
-    if !stream {
+    if fields.stream_options.is_some() && !stream {
         let message = "`stream_options` is only for `stream`: true; leave it out";
         return Err(ApiError::invalid("stream_options", Rule::Conflict, message));
     }
+    let options = fields.stream_options.unwrap_or_default();
     Ok(AnswerForm {
         stream,
         include_usage: options.include_usage.unwrap_or(false),
         continuous_usage: options.continuous_usage_stats.unwrap_or(false),
+        token_ids: fields.return_token_ids.unwrap_or(false),
     })
 }
 
