@@ -197,7 +197,7 @@ def main() -> None:
         print(result.line(name), flush=True)
     if arguments.out:
         commit = subprocess.run(
-            ["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False
+            ["git", "rev-parse", "--verify", "--quiet", "HEAD"], capture_output=True, text=True, check=False
         ).stdout.strip()
         record = {
             "machine": limits.device,

@@ -51,8 +51,10 @@ def choose_tile(rows: int, num_kv_heads: int, multiprocessors: int) -> DecodeTil
     if programs * 2 <= multiprocessors:
         splits = max(2, multiprocessors // programs)
         return DecodeTile(keys=64, splits=splits, min_tiles=2, stages=3, warps=4, preload=False)
-    if programs <= 4 * multiprocessors:
+    if programs <= 2 * multiprocessors:
         return DecodeTile(keys=32, splits=4, min_tiles=128, stages=3, warps=1, preload=False)
+    if programs <= 4 * multiprocessors:
+        return DecodeTile(keys=32, splits=4, min_tiles=64, stages=4, warps=2, preload=False)
     if programs <= 10 * multiprocessors:
         return DecodeTile(keys=32, splits=1, min_tiles=1, stages=4, warps=2, preload=False)
     return DecodeTile(keys=32, splits=1, min_tiles=1, stages=3, warps=1, preload=False)
