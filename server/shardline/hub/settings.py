@@ -11,6 +11,7 @@ from huggingface_hub import constants, get_token
 
 TOKEN_NAMES = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HF_API_TOKEN")
 DEFAULT_REVISION = "main"
+DEFAULT_ENDPOINT = "https://huggingface.co"
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +24,7 @@ class HubSettings:
     cache_dir: Path
     revision: str = DEFAULT_REVISION
     token: str | None = field(default=None, repr=False)
-    endpoint: str = "https://huggingface.co"
+    endpoint: str = DEFAULT_ENDPOINT
     offline: bool = False
 
     @property
@@ -49,9 +50,12 @@ class HubSettings:
         variables = os.environ if environment is None else environment
         given = (variables.get(name, "").strip() for name in TOKEN_NAMES)
         return cls(
-            cache_dir=(cache_dir or Path(constants.HF_HUB_CACHE)).expanduser().absolute(),
+            # A variable that is set to nothing is not set.
+            cache_dir=Path(cache_dir or constants.HF_HUB_CACHE or constants.default_cache_path)
+            .expanduser()
+            .absolute(),
             revision=revision or DEFAULT_REVISION,
             token=next((token for token in given if token), None) or get_token(),
-            endpoint=constants.ENDPOINT.rstrip("/"),
+            endpoint=constants.ENDPOINT.rstrip("/") or DEFAULT_ENDPOINT,
             offline=constants.is_offline_mode(),
         )
