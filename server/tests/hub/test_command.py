@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from hub.stand_in import RIGHT_TOKEN, Repository, stand_in
 from shardline.hub.demo import demo_model
 from shardline.hub.failure import DownloadError

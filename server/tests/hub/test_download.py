@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+
 from hub.stand_in import KNOWN_TOKEN, RIGHT_TOKEN, Repository, commit_of, stand_in
 from shardline.hub.download import Listener, download
 from shardline.hub.failure import DownloadError
