@@ -60,8 +60,11 @@ def run(folder, backend, device, budget):
     return [request.tokens for request in requests]
 
 
-@pytest.mark.parametrize("values", [CONFIG, QWEN, WINDOW], ids=["llama", "qwen3", "window"])
-@pytest.mark.parametrize("budget", [13, 64])
+@pytest.mark.parametrize(
+    ("values", "budget"),
+    [(CONFIG, 13), (CONFIG, 64), (QWEN, 13), (WINDOW, 13)],
+    ids=["llama", "llama-whole-prompts", "qwen3", "window"],
+)
 def test_same_greedy_tokens(values, budget, tmp_path, device):
     (tmp_path / "config.json").write_text(json.dumps(values))
     expected = run(tmp_path, "torch", device, budget)

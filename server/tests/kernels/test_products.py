@@ -20,7 +20,7 @@ from shardline.kernels.target import KernelTarget
 from support import kernel_oracles as oracles
 
 EPS = 1e-5
-SHAPES = [(256, 128), (96, 576), (200, 96)]
+SHAPES = [(200, 96), (96, 576)]
 
 
 def make(shape, generator, device, dtype, scale=1.0):
@@ -48,7 +48,7 @@ def test_one_row(out_width, inner, norm, epilogue, tile, device, dtype, generato
     assert oracles.relative_error(out, expected) < oracles.tolerance(dtype)
 
 
-@pytest.mark.parametrize("rows", [1, 2, 16, 17, 33])
+@pytest.mark.parametrize("rows", [1, 17, 33])
 @pytest.mark.parametrize(("out_width", "inner"), SHAPES)
 @pytest.mark.parametrize("epilogue", list(Epilogue))
 @pytest.mark.parametrize("tile", [FewRowsTile(64, 64, 1, 2, 4), FewRowsTile(16, 32, 3, 2, 4)])
