@@ -22,7 +22,7 @@ fn main() {
     let folder = tempfile::tempdir().unwrap();
     let path = socket.clone().unwrap_or_else(|| folder.path().join("shard").display().to_string());
     if socket.is_none() {
-        let endpoint = Endpoint::bind(path.as_ref()).unwrap();
+        let endpoint = ready_endpoint(&path);
         std::thread::spawn(move || play_runner(&endpoint));
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
@@ -79,7 +79,8 @@ fn sequence(sequence_id: u64) -> NewSequence {
     }
 }
 
-fn play_runner(endpoint: &Endpoint) {
+fn ready_endpoint(path: &str) -> Endpoint {
+    let endpoint = Endpoint::bind(path.as_ref()).unwrap();
     endpoint.set_info(InfoResponse {
         vocab_size: 49_152,
         max_step_tokens: 4096,
@@ -88,6 +89,10 @@ fn play_runner(endpoint: &Endpoint) {
         ..Default::default()
     });
     endpoint.set_phase(Phase::Ready, "");
+    endpoint
+}
+
+fn play_runner(endpoint: &Endpoint) {
     loop {
         match endpoint.next(Duration::from_secs(1)) {
             Next::Frame(frame, _) => {
