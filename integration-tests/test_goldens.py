@@ -73,7 +73,7 @@ def test_forced_preemption() -> None:
         "--model-id", "demo", "--max-batch-total-tokens", "1024", "--max-total-tokens", "512"
     ) as server:
         check_all_at_once(server, "smollm2")
-        assert server.metric("tgi_batch_preemption_count") > 0
+        assert server.metric("shardline_preemptions_total") > 0
 
 
 def test_three_shards() -> None:

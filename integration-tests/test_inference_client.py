@@ -26,8 +26,12 @@ def test_text_generation(demo: Server) -> None:
     client = InferenceClient(model=demo.base_url)
     full = client.text_generation("Once upon a time", max_new_tokens=8)
     text = client.text_generation("Once upon a time", max_new_tokens=8, return_full_text=False)
-    assert full == "Once upon a time" + text, "the route that these clients use gives the whole text by default"
-    details = client.text_generation("Once upon a time", max_new_tokens=8, details=True, return_full_text=False)
+    assert full == "Once upon a time" + text, (
+        "the route that these clients use gives the whole text by default"
+    )
+    details = client.text_generation(
+        "Once upon a time", max_new_tokens=8, details=True, return_full_text=False
+    )
     assert details.generated_text == text
     assert details.details is not None
     assert details.details.generated_tokens == 8 == len(details.details.tokens)

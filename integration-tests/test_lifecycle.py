@@ -85,22 +85,30 @@ def test_drain_lets_running_streams_finish(tiny_model: Path, how: signal.Signals
 
 
 def test_nothing_outlives_a_killed_launcher(tiny_model: Path) -> None:
-    server = Server("--model-id", str(tiny_model), "--num-shard", "2").wait_ready()
-    pids = children(server.process.pid)
-    assert len(pids) >= 3
-    server.process.kill()
-    wait_gone(pids)
+    server = Server("--model-id", str(tiny_model), "--num-shard", "2")
+    try:
+        server.wait_ready()
+        pids = children(server.process.pid)
+        assert len(pids) >= 3
+        server.process.kill()
+        wait_gone(pids)
+    finally:
+        server.stop()
 
 
 def test_a_dead_shard_takes_the_rest_down_with_its_last_words(tiny_model: Path) -> None:
-    server = Server("--model-id", str(tiny_model)).wait_ready()
-    pids = children(server.process.pid)
-    shard = next(pid for pid in pids if b"shardline-server" in Path(f"/proc/{pid}/cmdline").read_bytes())
-    os.kill(shard, signal.SIGKILL)
-    code = server.process.wait(STOP_TIMEOUT_S)
-    wait_gone(pids)
-    server.wait_log(r"(?i)shard.*(killed|signal 9|SIGKILL)")
-    assert code != 0
+    server = Server("--model-id", str(tiny_model))
+    try:
+        server.wait_ready()
+        pids = children(server.process.pid)
+        shard = next(pid for pid in pids if b"shardline-server" in Path(f"/proc/{pid}/cmdline").read_bytes())
+        os.kill(shard, signal.SIGKILL)
+        code = server.process.wait(STOP_TIMEOUT_S)
+        wait_gone(pids)
+        server.wait_log(r"(?i)shard.*(killed|signal 9|SIGKILL)")
+        assert code != 0
+    finally:
+        server.stop()
 
 
 def test_two_servers_on_one_machine(tiny_model: Path) -> None:
@@ -152,14 +160,14 @@ def test_a_client_that_goes_away_frees_its_blocks(demo: Server) -> None:
     with httpx.stream("POST", f"{demo.base_url}/v1/completions", json=body, timeout=60) as response:
         lines = response.iter_lines()
         next(lines)
-        assert demo.metric("tgi_batch_current_size") == 1
+        assert demo.metric("shardline_sequences_running") == 1
     deadline = time.monotonic() + 30
-    while demo.metric("tgi_batch_current_size") or demo.metric("tgi_kv_cache_usage"):
+    while demo.metric("shardline_sequences_running") or demo.metric("shardline_kv_blocks_in_use"):
         assert time.monotonic() < deadline, "its blocks are still in use"
 
 
 def test_sixteen_streams_and_their_steps_overlap(demo: Server) -> None:
-    before = demo.metric("tgi_batch_overlapped_step_count")
+    before = demo.metric("shardline_overlapped_steps_total")
     done: list[int] = []
 
     def one(seed: int) -> None:
@@ -172,4 +180,4 @@ def test_sixteen_streams_and_their_steps_overlap(demo: Server) -> None:
     for thread in threads:
         thread.join()
     assert done == [24] * 16
-    assert demo.metric("tgi_batch_overlapped_step_count") > before
+    assert demo.metric("shardline_overlapped_steps_total") > before
