@@ -177,13 +177,8 @@ class PromptLogprobs:
     ) -> PromptLogprobs: ...
 
 class PackedWeight:
-    """A copy of a float32 weight in the order in which products read it.
+    """A float32 weight in the order in which products read it, made by `Products.pack`."""
 
-    `address`: of f32[rows, inputs], dense, which is read during the call only. `gated`: the first half
-    of the rows is gate, the second up. ValueError: a shape that cannot be.
-    """
-
-    def __new__(cls, address: int, *, rows: int, inputs: int, gated: bool) -> PackedWeight: ...
     @property
     def inputs(self) -> int: ...
     @property
@@ -205,6 +200,12 @@ class Products:
     @property
     def instructions(self) -> str:
         """ "avx512", "avx2" or "portable"."""
+
+    def pack(self, address: int, *, rows: int, inputs: int, gated: bool) -> PackedWeight:
+        """A copy of the weight f32[rows, inputs], dense, at `address`.
+
+        `gated`: the first half of the rows is gate, the second up. ValueError: a shape that cannot be.
+        """
 
     def linear(
         self,

@@ -141,7 +141,7 @@ def choose(config: ShardConfig, model: ModelConfig, device: torch.device) -> Cho
         dtype=dtype,
         ops=config.ops or best_ops,
         attention=config.attention or best,
-        max_step_tokens=config.max_step_tokens or (2048 if on_gpu else 256),
+        max_step_tokens=config.max_step_tokens or (1024 if on_gpu else 256),
         max_sequences=config.max_sequences or (512 if on_gpu else 64),
     )
 

@@ -76,7 +76,7 @@ def add_serve_arguments(parser: argparse.ArgumentParser) -> None:
     add(
         "--max-step-tokens",
         type=_whole(1),
-        help="most tokens that one step runs [256 on the CPU, 2048 on a GPU]",
+        help="most tokens that one step runs [256 on the CPU, 1024 on a GPU]",
     )
     add(
         "--max-sequences",

@@ -13,16 +13,6 @@ pub(crate) struct PackedWeight {
 
 #[pymethods]
 impl PackedWeight {
-    #[new]
-    #[pyo3(signature = (address, *, rows, inputs, gated))]
-    fn new(py: Python<'_>, address: usize, rows: usize, inputs: usize, gated: bool) -> PyResult<Self> {
-        // SAFETY: the caller promises f32[rows, inputs] at the address.
-        let weight = unsafe { numbers("weight", address, checked_product(rows, inputs)?)? };
-        py.detach(|| rust::PackedWeight::new(weight, rows, inputs, gated))
-            .map(|inner| Self { inner })
-            .map_err(|error| PyValueError::new_err(error.to_string()))
-    }
-
     #[getter]
     fn inputs(&self) -> usize {
         self.inner.inputs()
@@ -62,6 +52,22 @@ impl Products {
     #[getter]
     fn instructions(&self) -> &'static str {
         self.inner.isa().name()
+    }
+
+    #[pyo3(signature = (address, *, rows, inputs, gated))]
+    fn pack(
+        &self,
+        py: Python<'_>,
+        address: usize,
+        rows: usize,
+        inputs: usize,
+        gated: bool,
+    ) -> PyResult<PackedWeight> {
+        // SAFETY: the caller promises f32[rows, inputs] at the address.
+        let weight = unsafe { numbers("weight", address, checked_product(rows, inputs)?)? };
+        py.detach(|| self.inner.pack(weight, rows, inputs, gated))
+            .map(|inner| PackedWeight { inner })
+            .map_err(|error| PyValueError::new_err(error.to_string()))
     }
 
     #[pyo3(signature = (weight, x, rows, out, *, bias = 0, norm = 0, epsilon = 0.0, add = false))]

@@ -1,7 +1,6 @@
 """How each product is computed: by which kernel, in which tiles.
 
-The rules here are what measurements on one card gave; `tuning` replaces single entries by what is
-fastest on the card at hand.
+The rules here are what measurements on one card gave.
 """
 
 from __future__ import annotations

@@ -34,7 +34,7 @@ class CpuOps(TorchOps):
         """Keeps a packed copy alone."""
         values = weight.weight.contiguous()
         rows, inputs = values.shape
-        packed = PackedWeight(values.data_ptr(), rows=rows, inputs=inputs, gated=gated)
+        packed = self._products.pack(values.data_ptr(), rows=rows, inputs=inputs, gated=gated)
         return LinearWeight(values.new_empty(0), weight.bias, packed)
 
     def norm_linear(self, x: Hidden, norm: Norm, weight: LinearWeight) -> Tensor:

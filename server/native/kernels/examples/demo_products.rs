@@ -30,11 +30,11 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     for shape in PRODUCTS {
         kinds.push(
             (0..LAYERS)
-                .map(|_| packed(shape))
+                .map(|_| packed(&products, shape))
                 .collect::<Result<Vec<_>, _>>()?,
         );
     }
-    kinds.push(vec![packed(HEAD)?]);
+    kinds.push(vec![packed(&products, HEAD)?]);
     let bytes: usize = kinds.iter().flatten().map(PackedWeight::bytes).sum();
     println!(
         "{threads} threads, {}, {} MB of weights",
@@ -56,13 +56,11 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     Ok(())
 }
 
-fn packed((rows, inputs, gated): (usize, usize, bool)) -> Result<PackedWeight, Box<dyn std::error::Error>> {
-    Ok(PackedWeight::new(
-        &vec![1e-3; rows * inputs],
-        rows,
-        inputs,
-        gated,
-    )?)
+fn packed(
+    products: &Products,
+    (rows, inputs, gated): (usize, usize, bool),
+) -> Result<PackedWeight, Box<dyn std::error::Error>> {
+    Ok(products.pack(&vec![1e-3; rows * inputs], rows, inputs, gated)?)
 }
 
 /// Of one product with one of `weights`, which take turns.

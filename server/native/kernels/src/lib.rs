@@ -7,6 +7,7 @@
 //! (see [`tile`]): a row's result is the same bit for bit whatever else is in the batch, however
 //! many threads there are, and with AVX2 as with AVX-512.
 
+mod arena;
 mod isa;
 mod linear;
 mod norm;

@@ -3,11 +3,12 @@
 use std::borrow::Cow;
 use std::ops::Range;
 
+use crate::arena::Arena;
 use crate::isa::Isa;
 use crate::norm::{Norm, silu};
 use crate::pool::{Pool, PoolError};
 use crate::tile::{self, Sums, TILE_ROWS};
-use crate::weight::{Chunk, LANES, PANEL_OUTPUTS, PackedWeight};
+use crate::weight::{Chunk, LANES, PANEL_OUTPUTS, PackError, PackedWeight};
 
 /// Bytes of the weight in a task: small enough that threads end together, and that a task's part of
 /// the weight stays in a core's cache when more rows of `x` come than one block has.
@@ -73,6 +74,7 @@ pub enum LinearError {
 pub struct Products {
     pool: Pool,
     isa: Isa,
+    arena: Arena,
 }
 
 impl Products {
@@ -81,6 +83,7 @@ impl Products {
         Ok(Self {
             pool: Pool::new(threads)?,
             isa: Isa::detect(),
+            arena: Arena::default(),
         })
     }
 
@@ -92,6 +95,17 @@ impl Products {
     /// The instructions in use.
     pub fn isa(&self) -> Isa {
         self.isa
+    }
+
+    /// Packs `weight`: f32[rows, inputs]. With `gated` its first half is gate and its second half up.
+    pub fn pack(
+        &self,
+        weight: &[f32],
+        rows: usize,
+        inputs: usize,
+        gated: bool,
+    ) -> Result<PackedWeight, PackError> {
+        PackedWeight::new(&self.arena, weight, rows, inputs, gated)
     }
 
     /// Computes `linear` into `out`: f32[m, outputs of the weight].

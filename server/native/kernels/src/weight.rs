@@ -1,12 +1,8 @@
 //! A weight in the order in which products read it.
 
-use std::mem::MaybeUninit;
 use std::num::NonZeroUsize;
-#[cfg(target_os = "linux")]
-use std::ptr::NonNull;
 
-#[cfg(target_os = "linux")]
-use nix::sys::mman::{MmapAdvise, madvise};
+use crate::arena::{Arena, Region};
 
 /// Partial sums of one output, and numbers of a chunk.
 pub(crate) const LANES: usize = 16;
@@ -26,7 +22,7 @@ pub(crate) struct Chunk(pub(crate) [f32; LANES]);
 /// A gated weight (gate above, up below) has panels of gate and up in turn.
 #[derive(Debug)]
 pub struct PackedWeight {
-    chunks: Vec<Chunk>,
+    chunks: Region,
     rows: NonZeroUsize,
     inputs: NonZeroUsize,
     gated: bool,
@@ -55,7 +51,13 @@ pub enum PackError {
 
 impl PackedWeight {
     /// Packs `weight`: f32[rows, inputs]. With `gated` its first half is gate and its second half up.
-    pub fn new(weight: &[f32], rows: usize, inputs: usize, gated: bool) -> Result<Self, PackError> {
+    pub(crate) fn new(
+        arena: &Arena,
+        weight: &[f32],
+        rows: usize,
+        inputs: usize,
+        gated: bool,
+    ) -> Result<Self, PackError> {
         let shape = PackError::Shape {
             rows,
             inputs,
@@ -71,46 +73,21 @@ impl PackedWeight {
         if gated && !rows.is_multiple_of(2) {
             return Err(PackError::OddGate { rows });
         }
-        let mut packed = Self {
-            chunks: Vec::new(),
+        let parts = if gated { 2 } else { 1 };
+        let panel_chunks = inputs.div_ceil(LANES) * PANEL_OUTPUTS;
+        let panels = (rows / parts).div_ceil(PANEL_OUTPUTS) * parts;
+        let chunks = arena.store(panels * panel_chunks, |chunks| {
+            let halves: Vec<&[f32]> = weight.chunks_exact(weight.len() / parts).collect();
+            for (panel, chunks) in chunks.chunks_exact_mut(panel_chunks).enumerate() {
+                fill_panel(chunks, halves[panel % parts], panel / parts, inputs);
+            }
+        });
+        Ok(Self {
+            chunks,
             rows: nonzero_rows,
             inputs: nonzero_inputs,
             gated,
-        };
-        packed
-            .chunks
-            .reserve_exact(packed.panels() * packed.panel_chunks());
-        advise_huge_pages(packed.chunks.spare_capacity_mut());
-        let halves: &[&[f32]] = if gated {
-            &[&weight[..weight.len() / 2], &weight[weight.len() / 2..]]
-        } else {
-            &[weight]
-        };
-        for panel in 0..packed.outputs().div_ceil(PANEL_OUTPUTS) {
-            for half in halves {
-                packed.push_panel(half, panel);
-            }
-        }
-        Ok(packed)
-    }
-
-    fn push_panel(&mut self, rows: &[f32], panel: usize) {
-        let inputs = self.inputs.get();
-        let rows: Vec<&[f32]> = rows
-            .chunks_exact(inputs)
-            .skip(panel * PANEL_OUTPUTS)
-            .take(PANEL_OUTPUTS)
-            .collect();
-        for first in (0..inputs).step_by(LANES) {
-            let end = (first + LANES).min(inputs);
-            for output in 0..PANEL_OUTPUTS {
-                let mut chunk = Chunk([0.0; LANES]);
-                if let Some(row) = rows.get(output) {
-                    chunk.0[..end - first].copy_from_slice(&row[first..end]);
-                }
-                self.chunks.push(chunk);
-            }
-        }
+        })
     }
 
     /// k
@@ -130,7 +107,7 @@ impl PackedWeight {
 
     /// Bytes it takes.
     pub fn bytes(&self) -> usize {
-        size_of_val(self.chunks.as_slice())
+        size_of_val(&*self.chunks)
     }
 
     /// Chunks a row.
@@ -148,31 +125,20 @@ impl PackedWeight {
         &self.chunks[panel * self.panel_chunks()..(panel + 1) * self.panel_chunks()]
     }
 
-    fn panels(&self) -> usize {
-        self.outputs().div_ceil(PANEL_OUTPUTS) * self.panels_an_output()
-    }
-
     fn panel_chunks(&self) -> usize {
         self.steps() * PANEL_OUTPUTS
     }
 }
 
-/// Asks for pages of 2 MiB under memory that is not touched yet: reading gigabytes in order then needs
-/// hardly any address translation.
-fn advise_huge_pages(memory: &mut [MaybeUninit<Chunk>]) {
-    #[cfg(target_os = "linux")]
-    {
-        const HUGE_PAGE: usize = 2 << 20;
-        let start = memory.as_mut_ptr() as usize;
-        let (first, end) = (start.next_multiple_of(HUGE_PAGE), start + size_of_val(memory));
-        if first + HUGE_PAGE > end {
-            return;
-        }
-        let length = (end - first) / HUGE_PAGE * HUGE_PAGE;
-        if let Some(address) = NonNull::new(first as *mut std::ffi::c_void) {
-            // SAFETY: the pages lie inside of memory that we own; advice does not change what is in it.
-            // A system that does not follow it is only slower.
-            let _ = unsafe { madvise(address, length, MmapAdvise::MADV_HUGEPAGE) };
+/// Copies rows `4 * panel` and following into zeroed chunks, a chunk of each row in turn.
+fn fill_panel(chunks: &mut [Chunk], rows: &[f32], panel: usize, inputs: usize) {
+    let rows = rows
+        .chunks_exact(inputs)
+        .skip(panel * PANEL_OUTPUTS)
+        .take(PANEL_OUTPUTS);
+    for (output, row) in rows.enumerate() {
+        for (step, numbers) in row.chunks(LANES).enumerate() {
+            chunks[step * PANEL_OUTPUTS + output].0[..numbers.len()].copy_from_slice(numbers);
         }
     }
 }
@@ -184,7 +150,7 @@ mod tests {
     #[test]
     fn panels_hold_chunks_of_their_rows_in_turn() {
         let weight: Vec<f32> = (0..6 * 20).map(|number| number as f32).collect();
-        let packed = PackedWeight::new(&weight, 6, 20, false).unwrap();
+        let packed = PackedWeight::new(&Arena::default(), &weight, 6, 20, false).unwrap();
         assert_eq!((packed.outputs(), packed.inputs(), packed.steps()), (6, 20, 2));
         let first = packed.panel(0);
         assert_eq!(first[1].0[..2], [20.0, 21.0], "the second row begins");
@@ -201,7 +167,7 @@ mod tests {
     #[test]
     fn gate_and_up_take_turns() {
         let weight: Vec<f32> = (0..16).map(|number| number as f32).collect();
-        let packed = PackedWeight::new(&weight, 16, 1, true).unwrap();
+        let packed = PackedWeight::new(&Arena::default(), &weight, 16, 1, true).unwrap();
         assert_eq!(packed.outputs(), 8);
         let firsts: Vec<f32> = (0..4).map(|panel| packed.panel(panel)[0].0[0]).collect();
         assert_eq!(firsts, [0.0, 8.0, 4.0, 12.0]);
@@ -209,7 +175,9 @@ mod tests {
 
     #[test]
     fn shapes_that_do_not_fit_are_refused() {
-        let refusal = |rows, inputs, gated| PackedWeight::new(&[0.0; 6], rows, inputs, gated).unwrap_err();
+        let refusal = |rows, inputs, gated| {
+            PackedWeight::new(&Arena::default(), &[0.0; 6], rows, inputs, gated).unwrap_err()
+        };
         assert_eq!(
             refusal(2, 4, false).to_string(),
             "a weight of shape [2, 4] has 6 numbers"

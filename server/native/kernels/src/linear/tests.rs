@@ -36,7 +36,7 @@ impl Case {
             inputs,
             gated,
             x: numbers(rows * inputs, 1),
-            packed: PackedWeight::new(&weight, outputs, inputs, gated).unwrap(),
+            packed: PackedWeight::new(&Arena::default(), &weight, outputs, inputs, gated).unwrap(),
             weight,
             bias: numbers(outputs, 3),
             norm: numbers(inputs, 4),
