@@ -35,13 +35,37 @@ class Router:
         self.port = free_port()
         prefix = str(folder / "shard")
         self._shard = subprocess.Popen(
-            [TARGET / "shardline-mock-shard", "serve", "--shard-uds-path", prefix, "--vocab-size", "49152"]
-            + ["--num-blocks", "65536", "--max-sequences", "1024"]
+            [
+                TARGET / "shardline-mock-shard",
+                "serve",
+                "--shard-uds-path",
+                prefix,
+                "--vocab-size",
+                "49152",
+                "--num-blocks",
+                "65536",
+                "--max-sequences",
+                "1024",
+            ]
         )
         self._router = subprocess.Popen(
-            [program("shardline-router"), "--hostname", "127.0.0.1", "--port", str(self.port)]
-            + ["--shard-uds-path", prefix, "--num-shard", "1", "--model-id", "demo"]
-            + ["--model-path", str(demo_model_path()), "--max-concurrent-requests", "1024"],
+            [
+                program("shardline-router"),
+                "--hostname",
+                "127.0.0.1",
+                "--port",
+                str(self.port),
+                "--shard-uds-path",
+                prefix,
+                "--num-shard",
+                "1",
+                "--model-id",
+                "demo",
+                "--model-path",
+                str(demo_model_path()),
+                "--max-concurrent-requests",
+                "1024",
+            ],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import httpx
 import pytest
+
 from harness import Server, complete, serve
 
 CHAT = "/v1/chat/completions"

@@ -1,8 +1,9 @@
 """`huggingface_hub.InferenceClient`, as users of TGI have it in their programs."""
 
 import pytest
-from harness import Server
 from huggingface_hub import InferenceClient
+
+from harness import Server
 
 QUESTION = [{"role": "user", "content": "What is the capital of France?"}]
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+
 import tiny
 from harness import STOP_TIMEOUT_S, Server, children, complete, program, serve
 

@@ -4,8 +4,9 @@ import math
 
 import openai
 import pytest
-from harness import Server
 from openai import OpenAI
+
+from harness import Server
 
 QUESTION = [{"role": "user", "content": "What is the capital of France?"}]
 

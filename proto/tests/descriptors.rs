@@ -8,7 +8,9 @@ fn the_descriptors_of_the_python_client_are_those_of_the_proto() -> Result<(), B
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let committed = root.join("../server/shardline/client/descriptors.binpb");
     let mut compiler = protox::Compiler::new([root])?;
-    compiler.include_source_info(false).open_file(root.join("shardline/v1/shard.proto"))?;
+    compiler
+        .include_source_info(false)
+        .open_file(root.join("shardline/v1/shard.proto"))?;
     let current = compiler.encode_file_descriptor_set();
     if std::env::var_os("UPDATE_DESCRIPTORS").is_some() {
         std::fs::write(&committed, &current)?;

@@ -20,23 +20,38 @@ fn main() {
     let socket = arguments.next().filter(|path| path != "-");
     let rows: u64 = arguments.next().map_or(256, |rows| rows.parse().unwrap());
     let folder = tempfile::tempdir().unwrap();
-    let path = socket.clone().unwrap_or_else(|| folder.path().join("shard").display().to_string());
+    let path = socket
+        .clone()
+        .unwrap_or_else(|| folder.path().join("shard").display().to_string());
     if socket.is_none() {
         let endpoint = ready_endpoint(&path);
         std::thread::spawn(move || play_runner(&endpoint));
     }
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
     let mut times = runtime.block_on(measure(&path, rows));
     times.drain(..WARM_UP);
     times.sort();
     let at = |percent: usize| times[times.len() * percent / 100].as_micros();
-    println!("{rows} rows: median {} us, 10 % {} us, 90 % {} us, 99 % {} us", at(50), at(10), at(90), at(99));
+    println!(
+        "{rows} rows: median {} us, 10 % {} us, 90 % {} us, 99 % {} us",
+        at(50),
+        at(10),
+        at(90),
+        at(99)
+    );
 }
 
 async fn measure(path: &str, rows: u64) -> Vec<Duration> {
     let mut client = ShardClient::connect(format!("unix://{path}")).await.unwrap();
     let (steps, receiver) = tokio::sync::mpsc::channel(4);
-    let mut responses = client.execute(ReceiverStream::new(receiver)).await.unwrap().into_inner();
+    let mut responses = client
+        .execute(ReceiverStream::new(receiver))
+        .await
+        .unwrap()
+        .into_inner();
     let mut times = Vec::new();
     for step_id in 1..=STEPS {
         let step = step(step_id, rows);
@@ -51,7 +66,11 @@ async fn measure(path: &str, rows: u64) -> Vec<Duration> {
 
 /// All rows decode one token; every eighth one gets a new block.
 fn step(step_id: u64, rows: u64) -> StepRequest {
-    let new_sequences = if step_id == 1 { (0..rows).map(sequence).collect() } else { Vec::new() };
+    let new_sequences = if step_id == 1 {
+        (0..rows).map(sequence).collect()
+    } else {
+        Vec::new()
+    };
     let counts: Vec<i32> = (0..rows).map(|row| i32::from(row % 8 == 0)).collect();
     let blocks = rows.div_ceil(8);
     StepRequest {
@@ -85,7 +104,11 @@ fn ready_endpoint(path: &str) -> Endpoint {
         vocab_size: 49_152,
         max_step_tokens: 4096,
         max_sequences: 4096,
-        kv_groups: vec![KvGroup { block_size: 16, num_blocks: 4096, bytes_per_block: 1 }],
+        kv_groups: vec![KvGroup {
+            block_size: 16,
+            num_blocks: 4096,
+            bytes_per_block: 1,
+        }],
         ..Default::default()
     });
     endpoint.set_phase(Phase::Ready, "");
