@@ -52,7 +52,7 @@ def chain_for(rows: int, most_few_rows: int, target: KernelTarget) -> Chain:
 
 
 class Choices:
-    """The choice of every product; asked at each call, changed only by tuning."""
+    """The choice of every product; asked at each call; a caller may set its own in place of the rule."""
 
     def __init__(self, target: KernelTarget) -> None:
         self._target = target
@@ -89,11 +89,11 @@ class Choices:
         return tile
 
     def set_one_row(self, product: Product, tile: OneRowTile) -> None:
-        """What tuning found."""
+        """Sets a tile in place of the rule's."""
         self._one_row[product] = tile
 
     def set_few_rows(self, product: Product, rows_block: int, way: Way, tile: FewRowsTile) -> None:
-        """What tuning found for up to `rows_block` rows."""
+        """Sets way and tile for up to `rows_block` rows in place of the rule's."""
         self._ways[(product, rows_block)] = way
         self._few_rows[(product, rows_block)] = tile
 
