@@ -15,6 +15,8 @@ MODEL ?= demo
 TORCH_INDEX ?=
 # The Python interpreter to make .venv with; empty: the first one that is new enough.
 PYTHON ?=
+# Cases of each property test in `make fuzz`.
+FUZZ_CASES ?= 20000
 # More arguments for pytest, as in `make test PYTEST_ARGS="-k goldens"`.
 PYTEST_ARGS ?=
 
@@ -45,7 +47,7 @@ EXPORT_DEMO_MODEL := export SHARDLINE_DEMO_MODEL=$$(ls $(abspath $(VENV))/lib/py
 # One interpreter for all builds of the extension: another one would compile pyo3 again.
 export PYO3_PYTHON = $(abspath $(PY))
 
-.PHONY: help tools setup build run test test-rust test-python lint format bench golden clean
+.PHONY: help tools setup build run test test-rust test-python lint format bench bench-gpu fuzz golden clean
 
 help: ## list the targets
 	@echo "make TARGET [PORT=3000] [MODEL=demo] [TORCH_INDEX=url] [PYTHON=interpreter]"
@@ -92,6 +94,14 @@ bench: $(STAMPS)/installed $(STAMPS)/test-tools ## measure this machine: schedul
 	$(PY) benchmark/products.py
 	$(PY) benchmark/router.py
 	$(PY) benchmark/cpu.py
+
+bench-gpu: $(STAMPS)/installed ## measure the whole server on the GPU of this machine, random weights
+	@cargo build --release -p shardline-load
+	PATH="$(abspath $(VENV)/bin):$$PATH" $(PY) benchmark/gpu.py
+
+fuzz: $(STAMPS)/demo-model ## run the property tests with FUZZ_CASES cases each (parsers, templates, streams, scheduler)
+	@$(EXPORT_DEMO_MODEL)
+	PROPTEST_CASES=$(FUZZ_CASES) cargo test --release -p shardline-scheduler -p shardline-text -p shardline-proto
 
 golden: $(STAMPS)/installed $(STAMPS)/test-tools ## make the oracle's tokens anew (integration-tests/golden)
 	@$(PY) integration-tests/golden/make.py

@@ -200,7 +200,7 @@ fn hostile_numbers_in_a_gguf_file_are_refused() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 2_000, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: ProptestConfig::default().cases.max(2_000), failure_persistence: None, ..ProptestConfig::default() })]
 
     /// A changed or cut file gives an error or a model, never a panic.
     #[test]

@@ -205,7 +205,7 @@ impl Reached {
 #[test]
 fn any_interleaving_keeps_every_promise() {
     let config = ProptestConfig {
-        cases: 4000,
+        cases: ProptestConfig::default().cases.max(4000),
         failure_persistence: None,
         rng_seed: RngSeed::Fixed(20),
         ..ProptestConfig::default()
