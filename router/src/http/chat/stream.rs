@@ -4,11 +4,10 @@ use bytes::BytesMut;
 use serde::Serialize;
 
 use crate::http::error::ApiError;
+use crate::http::openai;
 use crate::http::openai::answer::{Answer, TokenIds};
 use crate::http::openai::logprobs::ChatLogprobs;
-use crate::http::openai::shapes::{
-    DONE, FINGERPRINT, StopReason, Usage, finish_reason, put_json, put_number,
-};
+use crate::http::openai::shapes::{DONE, FINGERPRINT, StopReason, Usage, put_json, put_number};
 use crate::http::problem::Dialect;
 use crate::http::running::Running;
 use crate::http::sse::{Spelling, put_error};
@@ -50,48 +49,27 @@ struct AssistantMessage {
 /// # Errors
 /// When a choice fails: a part of an answer is none.
 pub async fn collect(mut running: Running, answer: &Answer) -> Result<Vec<u8>, ApiError> {
-    let mut choices: Vec<Choice> = (0..running.choices())
-        .map(|index| Choice {
+    let collected = openai::collect::collect(&mut running, answer).await?;
+    let choices = collected
+        .into_iter()
+        .enumerate()
+        .map(|(index, choice)| Choice {
             index,
+            logprobs: answer.logprobs.then(|| {
+                let mut logprobs = ChatLogprobs::default();
+                logprobs.extend(running.tokenizer(), &choice.settled, answer.top_logprobs);
+                logprobs
+            }),
             message: AssistantMessage {
                 role: "assistant",
-                content: String::new(),
+                content: choice.text,
                 refusal: None,
             },
-            logprobs: answer.logprobs.then(ChatLogprobs::default),
-            finish_reason: "",
-            stop_reason: None,
-            token_ids: answer.form.token_ids.then(Vec::new),
+            finish_reason: choice.finish_reason,
+            stop_reason: choice.stop_reason,
+            token_ids: choice.token_ids,
         })
         .collect();
-    while let Some((index, event)) = running.next().await {
-        let Some(choice) = choices.get_mut(index) else {
-            continue;
-        };
-        let (text, settled) = match event {
-            ChoiceEvent::Started { .. } => continue,
-            ChoiceEvent::Token(token) => {
-                choice
-                    .token_ids
-                    .iter_mut()
-                    .for_each(|ids| ids.push(token.token.id));
-                (token.text, token.settled)
-            }
-            ChoiceEvent::Finished {
-                end: End::Failed(finish),
-                ..
-            } => return Err(running.fail(&finish)),
-            ChoiceEvent::Finished { end, text, settled } => {
-                choice.finish_reason = finish_reason(&end);
-                choice.stop_reason = answer.stop_reason(&end);
-                (text, settled)
-            }
-        };
-        choice.message.content.push_str(&text);
-        if let Some(logprobs) = &mut choice.logprobs {
-            logprobs.extend(running.tokenizer(), &settled, answer.top_logprobs);
-        }
-    }
     let body = Completion {
         id: &answer.envelope.id,
         object: "chat.completion",

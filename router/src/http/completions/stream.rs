@@ -4,11 +4,10 @@ use bytes::BytesMut;
 use serde::Serialize;
 
 use crate::http::error::ApiError;
+use crate::http::openai;
 use crate::http::openai::answer::{Answer, TokenIds};
 use crate::http::openai::logprobs::CompletionLogprobs;
-use crate::http::openai::shapes::{
-    DONE, FINGERPRINT, StopReason, Usage, finish_reason, put_json, put_number,
-};
+use crate::http::openai::shapes::{DONE, FINGERPRINT, StopReason, Usage, put_json, put_number};
 use crate::http::problem::Dialect;
 use crate::http::running::Running;
 use crate::http::sse::{Spelling, put_error};
@@ -69,45 +68,20 @@ struct Choice {
 /// When a choice fails: a part of an answer is none.
 pub async fn collect(mut running: Running, echoing: &Echoing) -> Result<Vec<u8>, ApiError> {
     let answer = &echoing.answer;
-    let mut choices: Vec<Choice> = (0..running.choices())
-        .map(|index| Choice {
+    let collected = openai::collect::collect(&mut running, answer).await?;
+    let choices = collected
+        .into_iter()
+        .enumerate()
+        .map(|(index, choice)| Choice {
             index,
-            text: echoing.echoed(index).to_owned(),
-            logprobs: echoing.logprobs_of(&running, &[]),
-            finish_reason: "",
-            stop_reason: None,
-            token_ids: answer.form.token_ids.then(Vec::new),
+            text: echoing.echoed(index).to_owned() + &choice.text,
+            logprobs: echoing.logprobs_of(&running, &choice.settled),
+            finish_reason: choice.finish_reason,
+            stop_reason: choice.stop_reason,
+            token_ids: choice.token_ids,
             prompt_token_ids: answer.prompt_ids(index),
         })
         .collect();
-    while let Some((index, event)) = running.next().await {
-        let Some(choice) = choices.get_mut(index) else {
-            continue;
-        };
-        let (text, settled) = match event {
-            ChoiceEvent::Started { .. } => continue,
-            ChoiceEvent::Token(token) => {
-                choice
-                    .token_ids
-                    .iter_mut()
-                    .for_each(|ids| ids.push(token.token.id));
-                (token.text, token.settled)
-            }
-            ChoiceEvent::Finished {
-                end: End::Failed(finish),
-                ..
-            } => return Err(running.fail(&finish)),
-            ChoiceEvent::Finished { end, text, settled } => {
-                choice.finish_reason = finish_reason(&end);
-                choice.stop_reason = answer.stop_reason(&end);
-                (text, settled)
-            }
-        };
-        choice.text.push_str(&text);
-        if let Some(logprobs) = &mut choice.logprobs {
-            logprobs.extend(running.tokenizer(), &settled, answer.top_logprobs);
-        }
-    }
     let body = Completion {
         id: &answer.envelope.id,
         object: "text_completion",
