@@ -12,6 +12,7 @@ mod body;
 mod chat;
 mod check;
 mod completions;
+mod conversation;
 mod decoding;
 mod error;
 mod fallback;

@@ -186,6 +186,7 @@ impl Drop for Running {
     }
 }
 
+/// To the hundredth: the clock's further digits are noise.
 fn milliseconds(duration: Duration) -> f64 {
-    duration.as_secs_f64() * 1e3
+    (duration.as_secs_f64() * 1e5).round() / 1e2
 }

@@ -64,6 +64,18 @@ impl Tokenizer {
         Ok(ids)
     }
 
+    /// Ids of a text between what the model's tokenizer puts around one (BOS, EOS).
+    pub fn surround(&self, ids: Vec<u32>) -> Vec<u32> {
+        if self.special_before.is_empty() && self.special_behind.is_empty() {
+            return ids;
+        }
+        [&self.special_before, &ids, &self.special_behind]
+            .into_iter()
+            .flatten()
+            .copied()
+            .collect()
+    }
+
     /// The tokens of a text with the characters they stand for.
     pub fn encode_with_offsets(
         &self,

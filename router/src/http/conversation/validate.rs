@@ -1,0 +1,157 @@
+//! The rules of a conversation.
+
+use serde_json::{Map, Value};
+
+use crate::http::check;
+use crate::http::conversation::types::{ConversationFields, Message};
+use crate::http::error::{ApiError, Rule};
+
+const MAX_MESSAGES: usize = 16_384;
+const MAX_PARTS: usize = 16_384;
+const MAX_DOCUMENTS: usize = 1024;
+const ROLES: [&str; 6] = ["system", "developer", "user", "assistant", "tool", "function"];
+
+/// A conversation that keeps every rule.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Conversation {
+    /// Not empty; every content is a text, null or a list of texts.
+    pub(super) messages: Vec<Message>,
+    /// `None`: the templates are not told of any.
+    pub(super) documents: Option<Vec<Value>>,
+    /// Whether the template opens an answer.
+    pub(super) add_generation_prompt: bool,
+    /// Whether the answer goes on with the last message.
+    pub(super) continue_final_message: bool,
+    /// Whether the tokenizer adds BOS before what the template wrote.
+    pub(super) add_special_tokens: bool,
+    /// Further variables of the template.
+    pub(super) template_variables: Map<String, Value>,
+}
+
+impl Conversation {
+    /// Whether the answer goes on with the last message.
+    #[must_use]
+    pub fn continues(&self) -> bool {
+        self.continue_final_message
+    }
+}
+
+/// Checks a conversation.
+///
+/// # Errors
+/// With the first field at fault.
+pub fn validate(fields: ConversationFields) -> Result<Conversation, ApiError> {
+    let continue_final_message = fields.continue_final_message.unwrap_or(false);
+    if continue_final_message && fields.add_generation_prompt == Some(true) {
+        let message = "`continue_final_message` and `add_generation_prompt` exclude each other; send one";
+        return Err(ApiError::invalid(
+            "continue_final_message",
+            Rule::Conflict,
+            message,
+        ));
+    }
+    if let Some(documents) = &fields.documents {
+        check::count("documents", documents.len(), MAX_DOCUMENTS)?;
+    }
+    let documents = fields.documents.filter(|documents| !documents.is_empty());
+    Ok(Conversation {
+        messages: messages(fields.messages.ok_or_else(|| ApiError::missing("messages"))?)?,
+        documents: documents.map(|documents| documents.into_iter().map(Value::Object).collect()),
+        add_generation_prompt: fields.add_generation_prompt.unwrap_or(!continue_final_message),
+        continue_final_message,
+        add_special_tokens: fields.add_special_tokens.unwrap_or(false),
+        template_variables: fields.chat_template_kwargs.unwrap_or_default(),
+    })
+}
+
+fn messages(given: Vec<Message>) -> Result<Vec<Message>, ApiError> {
+    if given.is_empty() {
+        let message = "`messages` must hold at least one message";
+        return Err(ApiError::invalid("messages", Rule::Count, message));
+    }
+    check::count("messages", given.len(), MAX_MESSAGES)?;
+    given
+        .into_iter()
+        .enumerate()
+        .map(|(index, message)| check_message(index, message))
+        .collect()
+}
+
+fn check_message(index: usize, message: Message) -> Result<Message, ApiError> {
+    let path = |field: &str| format!("messages[{index}].{field}");
+    let role = match message.get("role") {
+        Some(Value::String(role)) if ROLES.contains(&role.as_str()) => role.as_str(),
+        Some(Value::String(role)) => {
+            let given: String = role.chars().take(40).collect();
+            let message = format!(
+                "`{}` must be one of {}. Given: `{given}`",
+                path("role"),
+                ROLES.join(", ")
+            );
+            return Err(ApiError::invalid(path("role"), Rule::Value, message));
+        }
+        None | Some(Value::Null) => return Err(ApiError::missing(&path("role"))),
+        Some(other) => return Err(wrong_type(path("role"), other, "a string")),
+    };
+    match message.get("content") {
+        Some(Value::String(_)) => {}
+        Some(Value::Array(parts)) => check_parts(&path("content"), parts)?,
+        None | Some(Value::Null) if role == "assistant" => {}
+        None | Some(Value::Null) => return Err(ApiError::missing(&path("content"))),
+        Some(other) => return Err(wrong_type(path("content"), other, "a string or a list of parts")),
+    }
+    if role == "tool" && !matches!(message.get("tool_call_id"), Some(Value::String(id)) if !id.is_empty()) {
+        return Err(ApiError::missing(&path("tool_call_id")));
+    }
+    match message.get("tool_calls") {
+        None | Some(Value::Null | Value::Array(_)) => {}
+        Some(other) => return Err(wrong_type(path("tool_calls"), other, "a list")),
+    }
+    match message.get("name") {
+        None | Some(Value::Null | Value::String(_)) => {}
+        Some(other) => return Err(wrong_type(path("name"), other, "a string")),
+    }
+    Ok(message)
+}
+
+/// Parts are texts; of the other kinds none is served yet.
+fn check_parts(path: &str, parts: &[Value]) -> Result<(), ApiError> {
+    check::count(path, parts.len(), MAX_PARTS)?;
+    for (index, part) in parts.iter().enumerate() {
+        let path = format!("{path}[{index}]");
+        let Value::Object(part) = part else {
+            return Err(wrong_type(path, part, "an object"));
+        };
+        match part.get("type") {
+            Some(Value::String(kind)) if kind == "text" => {}
+            Some(Value::String(kind)) => {
+                let kind: String = kind.chars().take(40).collect();
+                let fix = format!("send parts of type `text`, not `{kind}`");
+                return Err(ApiError::unsupported(format!("{path}.type"), fix));
+            }
+            None | Some(Value::Null) => return Err(ApiError::missing(&format!("{path}.type"))),
+            Some(other) => return Err(wrong_type(format!("{path}.type"), other, "a string")),
+        }
+        match part.get("text") {
+            Some(Value::String(_)) => {}
+            None | Some(Value::Null) => return Err(ApiError::missing(&format!("{path}.text"))),
+            Some(other) => return Err(wrong_type(format!("{path}.text"), other, "a string")),
+        }
+    }
+    Ok(())
+}
+
+fn wrong_type(param: String, given: &Value, expected: &str) -> ApiError {
+    let kind = match given {
+        Value::Null => "null",
+        Value::Bool(_) => "boolean",
+        Value::Number(_) => "number",
+        Value::String(_) => "string",
+        Value::Array(_) => "sequence",
+        Value::Object(_) => "map",
+    };
+    ApiError::WrongType {
+        param: Some(param),
+        message: format!("invalid type: {kind}, expected {expected}"),
+    }
+}
