@@ -37,6 +37,7 @@ from shardline.weights.source import WeightReader
 MAX_TOP_LOGPROBS = 20
 FEATURES = ("prompt_logprobs",)
 GPU_STEP_TOKEN_EDGES = (128, 192, 256, 384, 512, 640, 768, 1024, 1536, 2048, 3072, 4096, 8192)
+MAX_READING_THREADS = 8
 Report = Callable[[Phase, str], None]
 
 
@@ -69,7 +70,9 @@ def assemble(config: ShardConfig, report: Report) -> Shard:
         torch.set_num_threads(config.threads)
     report(Phase.LOADING, f"loading {config.model_path.name}")
     began = perf_counter()
-    files = open_model(config.model_path, config.load_format, device)
+    files = open_model(
+        config.model_path, config.load_format, device, reading_threads(config.world_size, os.cpu_count() or 1)
+    )
     model_config = parse_model_config(files, config.trust_remote_code)
     check_supported(model_config, config.world_size)
     choices = choose(config, model_config, device)
@@ -79,6 +82,7 @@ def assemble(config: ShardConfig, report: Report) -> Shard:
     facts = OpsFacts(device, choices.dtype, choices.max_step_tokens, model_config.vocab_size)
     reader = WeightReader(files.source, choices.dtype, device)
     model = load_model(model_config, Loading(reader, make_ops(choices.ops, facts), group))
+    reader.finish()
     loaded = perf_counter()
     report(Phase.WARMUP, "sizing the KV cache")
     backend = make_attention(choices, model_config, group)
@@ -107,6 +111,11 @@ def assemble(config: ShardConfig, report: Report) -> Shard:
         warmup_s=0.0,
     )
     return Shard(runner, replace(info, warmup_s=perf_counter() - loaded), device, group)
+
+
+def reading_threads(world_size: int, cores: int) -> int:
+    """Threads of this rank that read weights: eight fill a card's link, and the ranks share the cores."""
+    return max(1, min(MAX_READING_THREADS, cores // world_size))
 
 
 def choose_device(config: ShardConfig) -> torch.device:

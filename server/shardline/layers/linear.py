@@ -20,6 +20,12 @@ class Loading:
     ops: Ops
     group: ParallelGroup
 
+    def pack(self, weight: LinearWeight, gated: bool = False) -> LinearWeight:
+        """`Ops.pack`, once the values it reads are there."""
+        if self.ops.packs:
+            self.reader.finish()
+        return self.ops.pack(weight, gated)
+
 
 @dataclass(frozen=True, slots=True)
 class Output:
@@ -56,7 +62,7 @@ class ColumnLinear:
             weight=loading.reader.stack(weights),
             bias=loading.reader.stack(biases) if bias else None,
         )
-        return cls(loading.ops, loading.ops.pack(weight, gated))
+        return cls(loading.ops, loading.pack(weight, gated))
 
     def __call__(self, x: Hidden, norm: Norm) -> Tensor:
         """dtype[rows, outputs of this rank]."""
@@ -90,7 +96,7 @@ class RowLinear:
         return cls(
             loading.ops,
             loading.group,
-            loading.ops.pack(
+            loading.pack(
                 LinearWeight(
                     weight=loading.reader.read(weight),
                     bias=loading.reader.read(Part(f"{name}.bias", (features,))) if with_bias else None,

@@ -19,11 +19,13 @@ def _load_table(loading: Loading, name: str, vocab_size: int, hidden_size: int) 
     group = loading.group
     tokens = split_tokens(vocab_size, group.rank, group.world_size)
     each = -(-vocab_size // group.world_size)
-    values = loading.reader.read(Part(name, (vocab_size, hidden_size), 0, tokens.start, tokens.length))
+    part = Part(name, (vocab_size, hidden_size), 0, tokens.start, tokens.length)
     if tokens.length == each:
-        return values
-    table = torch.zeros((each, hidden_size), dtype=values.dtype, device=values.device)
-    table[: tokens.length] = values
+        return loading.reader.read(part)
+    reader = loading.reader
+    table = torch.empty((each, hidden_size), dtype=reader.dtype, device=reader.device)
+    table[tokens.length :] = 0
+    reader.read_into(part, table[: tokens.length])
     return table
 
 
@@ -60,12 +62,12 @@ class LmHead:
     def load(cls, loading: Loading, name: str, vocab_size: int, hidden_size: int) -> LmHead:
         """A head with its own weights."""
         table = _load_table(loading, name, vocab_size, hidden_size)
-        return cls(loading.ops, loading.group, loading.ops.pack(LinearWeight(table)), vocab_size)
+        return cls(loading.ops, loading.group, loading.pack(LinearWeight(table)), vocab_size)
 
     @classmethod
-    def tied(cls, embedding: VocabEmbedding, vocab_size: int) -> LmHead:
+    def tied(cls, loading: Loading, embedding: VocabEmbedding, vocab_size: int) -> LmHead:
         """A head that shares the embedding's weights."""
-        weight = embedding.ops.pack(LinearWeight(embedding.table))
+        weight = loading.pack(LinearWeight(embedding.table))
         return cls(embedding.ops, embedding.group, weight, vocab_size)
 
     def __call__(self, x: Hidden, rows: Tensor | None, norm: Norm) -> Tensor:

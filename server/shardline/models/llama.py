@@ -59,7 +59,7 @@ class LlamaModel:
         layers = tuple(_load_layer(config, loading, index) for index in range(config.num_layers))
         final_norm = _load_norm(config, loading, "model.norm", hidden)
         if config.tied_embeddings:
-            head = LmHead.tied(embedding, vocab)
+            head = LmHead.tied(loading, embedding, vocab)
         else:
             head = LmHead.load(loading, "lm_head.weight", vocab, hidden)
         return cls(embedding, layers, final_norm, head)

@@ -65,9 +65,13 @@ class Hidden:
 
 
 class Ops(ABC):
-    """A backend of the dense products. Sums of products are accumulated in float32."""
+    """A backend of the dense products. Sums of products are accumulated in float32.
+
+    `packs`: whether `pack` reads the weight, which must then have arrived.
+    """
 
     name: ClassVar[str]
+    packs: ClassVar[bool] = False
 
     def __init__(self, facts: OpsFacts) -> None:
         self.facts = facts

@@ -20,6 +20,7 @@ class CpuOps(TorchOps):
     """Each fused product is one call into the extension; the embedding is torch's."""
 
     name: ClassVar[str] = "cpu"
+    packs: ClassVar[bool] = True
 
     def __init__(self, facts: OpsFacts) -> None:
         super().__init__(facts)

@@ -12,6 +12,7 @@ import torch
 from shardline.weights.dummy import DummySource
 from shardline.weights.safetensors_source import SafetensorsSource
 from shardline.weights.source import WeightError, WeightSource
+from shardline.weights.streamed_source import StreamedSafetensors
 
 MAX_CONFIG_BYTES = 16 << 20
 
@@ -25,10 +26,11 @@ class ModelFiles:
     rope_divisors: tuple[float, ...] | None = None
 
 
-def open_model(path: Path, load_format: str, device: torch.device) -> ModelFiles:
+def open_model(path: Path, load_format: str, device: torch.device, threads: int = 1) -> ModelFiles:
     """`path`: a folder with `config.json` and safetensors, or a `.gguf` file.
 
     `load_format`: "auto", or "dummy" for random weights, which needs the config alone.
+    `threads`: that read for a GPU; the CPU serves from the mapped files.
     """
     if path.is_file() and path.suffix == ".gguf":
         from shardline.weights.gguf_file import GgufFile  # numpy tables that safetensors need not
@@ -42,6 +44,8 @@ def open_model(path: Path, load_format: str, device: torch.device) -> ModelFiles
     config = _read_config(path / "config.json")
     if load_format == "dummy":
         return ModelFiles(config, DummySource(device))
+    if device.type == "cuda":
+        return ModelFiles(config, StreamedSafetensors(path, device, threads))
     return ModelFiles(config, SafetensorsSource(path))
 
 

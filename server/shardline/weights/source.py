@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -40,7 +42,12 @@ class Part:
 
 
 class WeightSource(ABC):
-    """The tensors of a model under their Hugging Face names."""
+    """The tensors of a model under their Hugging Face names.
+
+    `streams`: whether `fill` returns before the values have arrived; `read` gives them at once.
+    """
+
+    streams: ClassVar[bool] = False
 
     @abstractmethod
     def has(self, name: str) -> bool:
@@ -54,11 +61,20 @@ class WeightSource(ABC):
     def read(self, part: Part) -> Tensor:
         """The part's values in their stored or dequantized type, wherever they lie now."""
 
+    def fill(self, part: Part, destination: Tensor) -> None:
+        """Puts the part's values into `destination`: any type, contiguous, of the part's shape."""
+        destination.copy_(self.read(part))
+
+    def finish(self) -> None:
+        """Returns when all that was filled has arrived. Raises `WeightError` when it could not."""
+        return
+
 
 class WeightReader:
     """What a rank reads with: checks shapes, converts to the serving type, moves to the device.
 
-    `read_bytes`: what it has put on the device so far.
+    The values may still be on their way when a tensor is returned: `finish` waits for them all.
+    `read_bytes`: what it has put on the device so far, or has under way.
     """
 
     def __init__(self, source: WeightSource, dtype: torch.dtype, device: torch.device) -> None:
@@ -69,24 +85,39 @@ class WeightReader:
 
     def read(self, part: Part) -> Tensor:
         """dtype[part.part_shape] on the device, contiguous."""
-        stored = self.source.shape(part.name)
-        if stored is not None and stored != part.shape:
-            raise WeightError(
-                f"weight {part.name} has shape {list(stored)}; config.json promises {list(part.shape)}"
-            )
-        values = self.source.read(part)
-        self.read_bytes += values.numel() * self.dtype.itemsize
-        return values.to(device=self.device, dtype=self.dtype).contiguous()
+        if self.source.streams:
+            values = torch.empty(part.part_shape, dtype=self.dtype, device=self.device)
+            self.read_into(part, values)
+            return values
+        self._count(part)
+        return self.source.read(part).to(device=self.device, dtype=self.dtype).contiguous()
+
+    def read_into(self, part: Part, destination: Tensor) -> None:
+        """`destination`: dtype[part.part_shape] on the device, contiguous."""
+        self._count(part)
+        self.source.fill(part, destination)
 
     def stack(self, parts: tuple[Part, ...]) -> Tensor:
-        """Several parts one below the other (along dimension 0), read one at a time."""
+        """Several parts one below the other (along dimension 0)."""
         if len(parts) == 1:
             return self.read(parts[0])
         rows = sum(part.part_shape[0] for part in parts)
         merged = torch.empty((rows, *parts[0].part_shape[1:]), dtype=self.dtype, device=self.device)
         first = 0
         for part in parts:
-            values = self.read(part)
-            merged[first : first + values.shape[0]] = values
-            first += values.shape[0]
+            last = first + part.part_shape[0]
+            self.read_into(part, merged[first:last])
+            first = last
         return merged
+
+    def finish(self) -> None:
+        """Returns when all values are where they belong."""
+        self.source.finish()
+
+    def _count(self, part: Part) -> None:
+        stored = self.source.shape(part.name)
+        if stored is not None and stored != part.shape:
+            raise WeightError(
+                f"weight {part.name} has shape {list(stored)}; config.json promises {list(part.shape)}"
+            )
+        self.read_bytes += math.prod(part.part_shape) * self.dtype.itemsize
