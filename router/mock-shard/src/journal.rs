@@ -18,6 +18,8 @@ pub struct Journal {
     pub tokens: AtomicU64,
     /// Tokens sampled.
     pub sampled: AtomicU64,
+    /// Grammars that were to be compiled.
+    pub grammars: AtomicU64,
     /// Leading tokens of new sequences that were taken from cached blocks.
     pub cached_tokens: AtomicU64,
     /// Blocks in use after the last step.

@@ -7,6 +7,7 @@
 
 pub mod batch;
 pub mod blocks;
+mod grammar;
 pub mod journal;
 pub mod options;
 pub mod server;

@@ -9,13 +9,14 @@ use shardline_proto::arrays::pack_u32;
 use shardline_proto::parts::Assembler;
 use shardline_proto::v1::shard_server::{Shard, ShardServer};
 use shardline_proto::v1::{
-    HealthRequest, HealthResponse, InfoRequest, InfoResponse, KvGroup, Phase, StartTimings, StepRequest,
-    StepResponse,
+    CompileGrammarRequest, CompileGrammarResponse, HealthRequest, HealthResponse, InfoRequest, InfoResponse,
+    KvGroup, Phase, StartTimings, StepRequest, StepResponse,
 };
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
+use crate::grammar;
 use crate::journal::{Gate, Journal};
 use crate::options::MockOptions;
 use crate::session::Session;
@@ -81,7 +82,7 @@ impl Shared {
             step_token_edges: pack_u32(options.step_token_edges.iter().copied()),
             max_top_logprobs: options.max_top_logprobs,
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            features: vec!["prompt_logprobs".to_owned()],
+            features: vec!["prompt_logprobs".to_owned(), "grammar".to_owned()],
             weight_bytes: 0,
             start: Some(StartTimings::default()),
         }
@@ -118,6 +119,14 @@ impl Shard for MockService {
 
     async fn health(&self, _: Request<HealthRequest>) -> Result<Response<HealthResponse>, Status> {
         Ok(Response::new(self.0.health()))
+    }
+
+    async fn compile_grammar(
+        &self,
+        request: Request<CompileGrammarRequest>,
+    ) -> Result<Response<CompileGrammarResponse>, Status> {
+        Journal::add(&self.0.journal.grammars, 1);
+        Ok(Response::new(grammar::judge(request.into_inner().grammar)))
     }
 
     async fn execute(

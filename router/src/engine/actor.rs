@@ -149,10 +149,12 @@ impl Actor {
             return end;
         }
         loop {
+            self.board.compilers.set(Some(group.compiler()));
             let loss = match self.serve(&mut group).await {
                 Stop::End(end) => return end,
                 Stop::Loss(loss) => loss,
             };
+            self.board.compilers.set(None);
             drop(group);
             group = match self.recover(&loss, &info).await {
                 Ok(group) => group,

@@ -113,6 +113,17 @@ impl Default for Sampling {
     }
 }
 
+/// What generated text must match, in one of the notations that shards compile.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Grammar {
+    /// A JSON schema.
+    JsonSchema(Arc<str>),
+    /// A regular expression.
+    Regex(Arc<str>),
+    /// A grammar in Lark's notation.
+    Lark(Arc<str>),
+}
+
 /// One sequence to generate. A request with `n` choices submits `n` of these that differ in `choice`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Generate {
@@ -120,6 +131,8 @@ pub struct Generate {
     pub prompt: Arc<[u32]>,
     /// How tokens are drawn.
     pub sampling: Sampling,
+    /// What the generated text must match.
+    pub grammar: Option<Grammar>,
     /// Generated tokens at which the sequence ends; at least 1.
     pub max_new_tokens: u32,
     /// Generated tokens before which no stop token is drawn.
@@ -228,6 +241,41 @@ pub enum SubmitError {
         reason: String,
     },
     /// Not serving now.
+    #[error("not serving: {state:?}")]
+    NotReady {
+        /// Why.
+        state: EngineState,
+    },
+}
+
+/// Why a grammar cannot be followed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum GrammarError {
+    /// The model's shards follow none.
+    #[error("the model's shards follow no grammars")]
+    Unsupported,
+    /// A mistake in it, or something that is not supported.
+    #[error("{message}")]
+    Invalid {
+        /// One sentence.
+        message: String,
+    },
+    /// No text matches it.
+    #[error("{message}")]
+    Unsatisfiable {
+        /// One sentence.
+        message: String,
+    },
+    /// Compiling or following it would cost too much.
+    #[error("{message}")]
+    TooComplex {
+        /// One sentence.
+        message: String,
+    },
+    /// Too many are being compiled.
+    #[error("too many grammars are being compiled")]
+    Busy,
+    /// No shard to compile it.
     #[error("not serving: {state:?}")]
     NotReady {
         /// Why.

@@ -251,6 +251,7 @@ impl Core {
             seed,
             choice,
             sampling: living.sampling(),
+            grammar: living.grammar(),
         });
     }
 

@@ -5,9 +5,12 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
 
-use crate::engine::api::{EngineInfo, EngineState, EngineStats, Generate, SubmitError};
+use crate::engine::api::{
+    EngineInfo, EngineState, EngineStats, Generate, Grammar, GrammarError, SubmitError,
+};
 use crate::engine::cancel::Cancellations;
 use crate::engine::generation::Generation;
+use crate::engine::grammars::Compilers;
 
 /// Commands that wait for the actor. It takes all that wait once a step, so more than this means
 /// that it does not keep up with refusing.
@@ -40,6 +43,7 @@ pub(super) struct Board {
     pub(super) info: OnceLock<Arc<EngineInfo>>,
     pub(super) stats: Mutex<EngineStats>,
     pub(super) cancellations: Arc<Cancellations>,
+    pub(super) compilers: Compilers,
     pub(super) max_concurrent_requests: u32,
 }
 
@@ -86,6 +90,7 @@ pub(super) fn handle(max_concurrent_requests: u32) -> (EngineHandle, Arc<Board>,
         info: OnceLock::new(),
         stats: Mutex::default(),
         cancellations: Arc::default(),
+        compilers: Compilers::default(),
         max_concurrent_requests,
     });
     (
@@ -134,6 +139,20 @@ impl EngineHandle {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .clone()
+    }
+
+    /// Compiles a grammar for sequences to come. To be asked before `submit`.
+    ///
+    /// # Errors
+    /// When it cannot be followed, or not now.
+    pub async fn compile(&self, grammar: &Grammar) -> Result<(), GrammarError> {
+        if self
+            .info()
+            .is_some_and(|info| !info.features.iter().any(|name| name == "grammar"))
+        {
+            return Err(GrammarError::Unsupported);
+        }
+        self.board.compilers.compile(grammar, || self.state()).await
     }
 
     /// Hands a sequence to the engine. Answers at once: accepted or refused, never queued outside

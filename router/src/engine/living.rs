@@ -7,9 +7,10 @@ use std::time::Duration;
 use shardline_scheduler::{Micros, RequestId, Submission, TenantId, TokenId};
 
 use crate::engine::api::{Finish, Generate, GeneratedToken, GenerationEvent};
+use crate::engine::grammars::to_wire;
 use crate::engine::outbox::EventSender;
 use crate::engine::prompt::PromptCollector;
-use crate::shard::{PromptLogprobs, Sampling};
+use crate::shard::{Grammar, PromptLogprobs, Sampling};
 
 /// A living sequence.
 #[derive(Debug)]
@@ -92,6 +93,11 @@ impl Living {
             allowed_token_ids: &sampling.allowed_token_ids,
             logit_bias: &sampling.logit_bias,
         }
+    }
+
+    /// What its tokens must match.
+    pub(super) fn grammar(&self) -> Option<Grammar<'_>> {
+        self.generate.grammar.as_ref().map(to_wire)
     }
 
     /// A piece of its prompt's log-probabilities came.

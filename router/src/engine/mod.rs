@@ -6,6 +6,7 @@ mod cancel;
 mod config;
 mod core;
 mod generation;
+mod grammars;
 mod handle;
 mod living;
 mod outbox;

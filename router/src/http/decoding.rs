@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::engine::api::{EngineInfo, Generate, Sampling};
 use crate::http::model::GenerationDefaults;
 use crate::http::settings::HttpSettings;
+use crate::http::structure::Structured;
 
 /// Most answers a request may ask for.
 const MAX_CHOICES: u32 = 128;
@@ -77,6 +78,8 @@ pub struct Decoding {
     pub(in crate::http) cache_salt: u64,
     /// Strings that end the text.
     pub(in crate::http) stop: StopStrings,
+    /// What the answer must look like.
+    pub(in crate::http) structure: Option<Structured>,
     /// Answers a prompt.
     pub(in crate::http) choices: u32,
 }
@@ -95,6 +98,7 @@ impl Decoding {
         (0..self.choices).map(move |choice| Generate {
             prompt: prompt.clone(),
             sampling: self.sampling.clone(),
+            grammar: self.structure.as_ref().map(|asked| asked.structure.grammar()),
             max_new_tokens,
             min_new_tokens: self.min_new_tokens.min(max_new_tokens),
             stop_token_ids: stop_token_ids.clone(),

@@ -9,8 +9,11 @@ use std::time::Duration;
 use axum::response::Response;
 use http::StatusCode;
 
-use crate::engine::api::{EngineState, Finish, SubmitError};
+use crate::engine::api::{EngineState, Finish, GrammarError, SubmitError};
 use crate::http::problem::{Dialect, Problem, Status, whole_seconds};
+
+/// A compilation takes milliseconds.
+const COMPILER_RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// What can go wrong between a request's first byte and its answer's last.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -127,6 +130,12 @@ pub enum ApiError {
         /// When room is expected.
         retry_after: Duration,
     },
+    /// As many grammars as may wait for their compilation are waiting.
+    #[error("Too many grammars are being compiled; try again in {} s.", whole_seconds(*retry_after))]
+    CompilerBusy {
+        /// When room is expected.
+        retry_after: Duration,
+    },
     /// The model does not serve now.
     #[error("{}", not_ready(state))]
     NotReady {
@@ -174,6 +183,12 @@ pub enum Rule {
     Conflict,
     /// A token id outside of the vocabulary.
     Vocabulary,
+    /// A grammar or schema with a mistake, or with something that is not supported.
+    Grammar,
+    /// A grammar or schema that no text matches.
+    Unsatisfiable,
+    /// A grammar or schema that would cost too much to follow.
+    GrammarTooComplex,
 }
 
 impl Rule {
@@ -185,6 +200,9 @@ impl Rule {
             Self::Value => "invalid_value",
             Self::Conflict => "conflicting_parameters",
             Self::Vocabulary => "token_out_of_vocabulary",
+            Self::Grammar => "invalid_grammar",
+            Self::Unsatisfiable => "unsatisfiable_grammar",
+            Self::GrammarTooComplex => "grammar_too_complex",
         }
     }
 }
@@ -212,6 +230,25 @@ impl ApiError {
         }
     }
 
+    /// A structure that cannot be followed. `param`: the field that asked for it.
+    pub fn grammar(param: &'static str, error: GrammarError) -> Self {
+        let (rule, message) = match error {
+            GrammarError::Unsupported => {
+                return Self::unsupported(param, "this model's server follows no grammars; leave it out");
+            }
+            GrammarError::Busy => {
+                return Self::CompilerBusy {
+                    retry_after: COMPILER_RETRY_AFTER,
+                };
+            }
+            GrammarError::NotReady { state } => return Self::NotReady { state },
+            GrammarError::Invalid { message } => (Rule::Grammar, message),
+            GrammarError::Unsatisfiable { message } => (Rule::Unsatisfiable, message),
+            GrammarError::TooComplex { message } => (Rule::GrammarTooComplex, message),
+        };
+        Self::invalid(param, rule, format!("`{param}` cannot be followed: {message}"))
+    }
+
     /// What the end of a sequence means when it is not a proper one.
     #[must_use]
     pub fn of_finish(finish: &Finish) -> Option<Self> {
@@ -227,7 +264,7 @@ impl ApiError {
                 cause: "the model gave no usable distribution (NaN) for this prompt".to_owned(),
             }),
             Finish::Grammar => Some(Self::Generation {
-                cause: "its grammar could not be compiled or allowed no further token".to_owned(),
+                cause: "its grammar became too complex to follow or allowed no further token".to_owned(),
             }),
             Finish::ShardLost { cause } => Some(Self::Generation {
                 cause: format!("the model's process was lost ({cause}); send it again"),
@@ -248,7 +285,7 @@ impl ApiError {
             _ => None,
         };
         let retry_after = match self {
-            Self::Overloaded { retry_after, .. } => Some(*retry_after),
+            Self::Overloaded { retry_after, .. } | Self::CompilerBusy { retry_after } => Some(*retry_after),
             _ => None,
         };
         Problem {
@@ -288,7 +325,9 @@ impl ApiError {
                 "method_not_allowed",
                 "method_not_allowed",
             ),
-            Self::Overloaded { .. } => (S::TOO_MANY_REQUESTS.into(), "overloaded", "overloaded"),
+            Self::Overloaded { .. } | Self::CompilerBusy { .. } => {
+                (S::TOO_MANY_REQUESTS.into(), "overloaded", "overloaded")
+            }
             Self::NotReady { .. } => (S::SERVICE_UNAVAILABLE.into(), "not_ready", "unavailable"),
             Self::Template { .. } => (Status::Validation, "template_error", "template_error"),
             Self::Generation { .. } => (Status::Generation, "generation_failed", "generation"),

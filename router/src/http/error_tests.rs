@@ -77,6 +77,36 @@ fn table() -> Vec<(ApiError, u16, u16, &'static str, &'static str)> {
             "validation",
         ),
         (
+            ApiError::CompilerBusy {
+                retry_after: seconds(1),
+            },
+            429,
+            429,
+            "overloaded",
+            "overloaded",
+        ),
+        (
+            ApiError::grammar("x", GrammarError::Invalid { message: text() }),
+            400,
+            422,
+            "invalid_grammar",
+            "validation",
+        ),
+        (
+            ApiError::grammar("x", GrammarError::Unsatisfiable { message: text() }),
+            400,
+            422,
+            "unsatisfiable_grammar",
+            "validation",
+        ),
+        (
+            ApiError::grammar("x", GrammarError::TooComplex { message: text() }),
+            400,
+            422,
+            "grammar_too_complex",
+            "validation",
+        ),
+        (
             ApiError::invalid("x", Rule::Range, "m"),
             400,
             422,

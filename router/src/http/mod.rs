@@ -34,6 +34,7 @@ mod server;
 mod settings;
 mod sse;
 mod start;
+mod structure;
 mod tokenize;
 mod trace;
 mod unbuilt;

@@ -66,6 +66,10 @@ pub async fn start(app: &Arc<App>, served: &Served, ready: Ready) -> Result<Runn
         },
     );
     let stop_tokens = decoding.stop_tokens(defaults);
+    if let Some(asked) = &decoding.structure {
+        let compiled = app.engine.compile(&asked.structure.grammar()).await;
+        compiled.map_err(|error| ApiError::grammar(asked.param, error))?;
+    }
     let mut choices = Vec::with_capacity(prompts.len() * decoding.choices as usize);
     let mut max_new_tokens = 0;
     for prompt in &prompts {

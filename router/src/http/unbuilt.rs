@@ -32,8 +32,6 @@ pub enum Harmless {
     EmptyList,
     /// An object without fields.
     EmptyObject,
-    /// An object whose `type` is this.
-    Type(&'static str),
 }
 
 impl Unbuilt {
@@ -143,8 +141,6 @@ pub enum Given {
     Object {
         /// Whether it has no fields.
         empty: bool,
-        /// Its field `type`, when that is a string.
-        kind: Option<String>,
     },
 }
 
@@ -162,8 +158,7 @@ impl Given {
             (Self::Number(given), Harmless::Number(value)) => *given == value,
             (Self::Text(given), Harmless::Text(value)) => given == value,
             (Self::List { empty }, Harmless::EmptyList) => *empty,
-            (Self::Object { empty, .. }, Harmless::EmptyObject) => *empty,
-            (Self::Object { kind, .. }, Harmless::Type(value)) => kind.as_deref() == Some(value),
+            (Self::Object { empty }, Harmless::EmptyObject) => *empty,
             _ => false,
         }
     }
@@ -220,18 +215,10 @@ impl<'de> Visitor<'de> for GivenVisitor {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Given, A::Error> {
         let mut empty = true;
-        let mut kind = None;
-        while let Some(key) = map.next_key::<std::borrow::Cow<'de, str>>()? {
+        while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {
             empty = false;
-            if key == "type" {
-                if let Given::Text(text) = map.next_value()? {
-                    kind = Some(text);
-                }
-            } else {
-                map.next_value::<IgnoredAny>()?;
-            }
         }
-        Ok(Given::Object { empty, kind })
+        Ok(Given::Object { empty })
     }
 }
 
@@ -243,7 +230,6 @@ mod tests {
 
     const TABLE: &[Unbuilt] = &[
         Unbuilt::always("tools"),
-        Unbuilt::unless("response_format", &[Harmless::Type("text")]),
         Unbuilt::unless("best_of", &[Harmless::Number(1.0)]),
         Unbuilt::unless("watermark", &[Harmless::Bool(false)]),
         Unbuilt::unless("suffix", &[Harmless::Text("")]),
@@ -264,7 +250,7 @@ mod tests {
         for text in [
             "{}",
             r#"{"tools":null,"other":[1,{"tools":[1]}]}"#,
-            r#"{"response_format":{"type":"text"},"best_of":1,"watermark":false,"suffix":""}"#,
+            r#"{"best_of":1,"watermark":false,"suffix":""}"#,
             r#"{"documents":[]}"#,
             r#"{"documents":{}}"#,
         ] {
@@ -277,10 +263,6 @@ mod tests {
         for (text, field) in [
             (r#"{"tools":[]}"#, "tools"),
             (r#"{"tools":[{"type":"function"}],"best_of":2}"#, "tools"),
-            (
-                r#"{"response_format":{"schema":{},"type":"json_object"}}"#,
-                "response_format",
-            ),
             (r#"{"best_of":2}"#, "best_of"),
             (r#"{"watermark":true}"#, "watermark"),
             (r#"{"suffix":" end"}"#, "suffix"),

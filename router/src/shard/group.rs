@@ -12,6 +12,7 @@ use shardline_proto::v1::StepResponse;
 use crate::shard::connect::{Start, wait_until_ready};
 use crate::shard::decode::StepOutcome;
 use crate::shard::error::GroupError;
+use crate::shard::grammar::GrammarCompiler;
 use crate::shard::info::GroupInfo;
 use crate::shard::rank::{Rank, RankSession, from_status};
 use crate::shard::step::StepBuilder;
@@ -32,6 +33,7 @@ pub struct ShardGroup {
     epoch: u64,
     sent: u64,
     vocab_size: u32,
+    compiler: GrammarCompiler,
 }
 
 impl ShardGroup {
@@ -48,6 +50,9 @@ impl ShardGroup {
         let ranks = wait_until_ready(&options.shard_uds_path, options.num_shard, on_start).await?;
         let infos = try_join_all(ranks.iter().map(Rank::info)).await?;
         let info = GroupInfo::join(&infos)?;
+        let Some(compiler) = ranks.first().map(|rank| GrammarCompiler::new(rank.channel())) else {
+            return Err(GroupError::Unusable("the group has no shard".to_owned()));
+        };
         let ranks = try_join_all(ranks.into_iter().map(Rank::execute)).await?;
         Ok((
             Self {
@@ -55,9 +60,16 @@ impl ShardGroup {
                 epoch,
                 sent: 0,
                 vocab_size: info.vocab_size,
+                compiler,
             },
             info,
         ))
+    }
+
+    /// Compiles grammars for the sequences of this session.
+    #[must_use]
+    pub fn compiler(&self) -> GrammarCompiler {
+        self.compiler.clone()
     }
 
     /// Sends a step to every rank. Steps are numbered from 1.

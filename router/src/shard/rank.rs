@@ -106,6 +106,11 @@ impl Rank {
         }
     }
 
+    /// For questions beside the session.
+    pub(super) fn channel(&self) -> Channel {
+        self.channel.clone()
+    }
+
     /// Opens the rank's one session.
     pub(super) async fn execute(self) -> Result<RankSession, GroupError> {
         let (steps, receiver) = mpsc::channel(SEND_QUEUE_STEPS);

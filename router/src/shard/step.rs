@@ -7,6 +7,7 @@ use shardline_proto::parts::split;
 use shardline_proto::v1::{self, BlockTable, Rows, SamplingParameters, StepRequest};
 
 use crate::shard::error::GroupError;
+use crate::shard::grammar::Grammar;
 
 /// A sequence the shards have not seen.
 #[derive(Debug)]
@@ -27,6 +28,8 @@ pub struct NewSequence<'a, T, B> {
     pub choice: u32,
     /// How tokens are drawn.
     pub sampling: Sampling<'a>,
+    /// What they must match.
+    pub grammar: Option<Grammar<'a>>,
 }
 
 /// How tokens are drawn: the wire's parameters, with "off" written as the neutral value.
@@ -153,7 +156,7 @@ impl StepBuilder {
             block_tables: vec![BlockTable {
                 block_ids: pack_u32(new.blocks),
             }],
-            grammar: None,
+            grammar: new.grammar.map(Grammar::to_wire),
             adapter: None,
         });
     }
@@ -246,6 +249,7 @@ mod tests {
             seed: 7,
             choice: 1,
             sampling: sampling(),
+            grammar: Some(Grammar::Regex("a+")),
         });
         builder.row(8, 1, std::iter::empty());
         builder.row(9, 3, [6, 7].into_iter());
@@ -258,6 +262,8 @@ mod tests {
         assert_eq!(rows.num_tokens, pack([1_i32, 3].into_iter()));
         assert_eq!(rows.new_block_counts, pack([0_i32, 2].into_iter()));
         assert_eq!(rows.new_blocks, pack([6_i32, 7].into_iter()));
+        let grammar = step.new_sequences[0].grammar.clone().unwrap();
+        assert_eq!(grammar, Grammar::Regex("a+").to_wire());
         assert_eq!(
             step.new_sequences[0].block_tables[0].block_ids,
             pack([5_i32].into_iter())

@@ -58,6 +58,7 @@ pub fn request(first: u32, prompt_tokens: u32, max_new_tokens: u32) -> Generate 
     Generate {
         prompt: (first..first + prompt_tokens).collect(),
         sampling: Sampling::default(),
+        grammar: None,
         max_new_tokens,
         min_new_tokens: 0,
         stop_token_ids: Arc::from([]),

@@ -275,9 +275,6 @@ async fn what_is_not_built_is_named() {
     for (field, value) in [
         ("tools", json!([])),
         ("tool_choice", json!("required")),
-        ("response_format", json!({"type": "json_object"})),
-        ("guided_json", json!({})),
-        ("structured_outputs", json!({"regex": "a"})),
         ("best_of", json!(2)),
         ("prompt_logprobs", json!(1)),
         ("bad_words", json!(["x"])),
@@ -295,7 +292,6 @@ async fn what_is_not_built_is_named() {
         );
     }
     for (field, value) in [
-        ("grammar", json!({"type": "json", "value": {}})),
         ("watermark", json!(true)),
         ("best_of", json!(2)),
         ("decoder_input_details", json!(true)),
@@ -313,6 +309,58 @@ async fn what_is_not_built_is_named() {
     assert_eq!(
         openai(&answer),
         (400, "unsupported_parameter".to_owned(), json!("suffix"))
+    );
+}
+
+#[tokio::test]
+async fn a_structure_that_cannot_be_followed_is_refused_before_anything_runs() {
+    let server = Server::new().await;
+    for (more, status, code, param) in [
+        (
+            json!({"guided_json": false}),
+            400,
+            "unsatisfiable_grammar",
+            json!("guided_json"),
+        ),
+        (
+            json!({"guided_regex": "("}),
+            400,
+            "invalid_grammar",
+            json!("guided_regex"),
+        ),
+        (
+            json!({"structured_outputs": {"grammar": "start: start"}}),
+            400,
+            "grammar_too_complex",
+            json!("structured_outputs.grammar"),
+        ),
+        (json!({"guided_regex": "busy"}), 429, "overloaded", json!(null)),
+    ] {
+        for path in ["/v1/chat/completions", "/v1/completions"] {
+            let body = with(
+                with(chat("Hi"), json!({"prompt": "Hi", "stream": true})),
+                more.clone(),
+            );
+            let answer = server.post(path, body).await;
+            assert_eq!(
+                openai(&answer),
+                (status, code.to_owned(), param.clone()),
+                "{path} {more}"
+            );
+        }
+    }
+    let grammar = json!({"type": "json", "value": false});
+    let body = json!({"inputs": "Hi", "parameters": {"grammar": grammar}});
+    let answer = server.post("/generate", body).await;
+    assert_eq!(native(&answer), (422, "validation".to_owned()));
+    assert_eq!(answer.json()["param"], "parameters.grammar");
+    let followed = json!({"response_format": {"type": "json_object"}, "max_tokens": 1});
+    assert_eq!(
+        server
+            .post("/v1/chat/completions", with(chat("Hi"), followed))
+            .await
+            .status,
+        200
     );
 }
 

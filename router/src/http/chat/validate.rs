@@ -9,6 +9,7 @@ use crate::http::error::{ApiError, Rule};
 use crate::http::openai::types::{AnswerFields, SamplingFields, UNBUILT as SHARED_UNBUILT};
 use crate::http::openai::validate::{self as shared, AnswerForm, Asked, Logprobs};
 use crate::http::rules::Rules;
+use crate::http::structure;
 use crate::http::unbuilt::refuse_unbuilt;
 
 /// A request that keeps every rule.
@@ -38,6 +39,7 @@ pub fn validate(body: &JsonBody, rules: Rules<'_>) -> Result<ChatRequest, ApiErr
         default_max_new_tokens: rules.defaults.max_new_tokens.filter(|tokens| *tokens > 0),
         logprobs: logprobs(&chat, rules.limits)?,
         cache_salt: shared::cache_salt(sampling.cache_salt.as_deref(), rules.ids)?,
+        structure: structure::openai(body.parse()?)?,
     };
     Ok(ChatRequest {
         form,

@@ -9,6 +9,7 @@ use crate::http::numbers::Integer;
 use crate::http::openai::types::{AnswerFields, SamplingFields, UNBUILT as SHARED_UNBUILT};
 use crate::http::openai::validate::{self as shared, AnswerForm, Asked, Logprobs};
 use crate::http::rules::Rules;
+use crate::http::structure;
 use crate::http::unbuilt::refuse_unbuilt;
 
 /// What OpenAI generates when nobody says how much.
@@ -60,6 +61,7 @@ pub fn validate(body: &JsonBody, rules: Rules<'_>) -> Result<CompletionRequest, 
         default_max_new_tokens: Some(DEFAULT_MAX_TOKENS),
         logprobs,
         cache_salt: shared::cache_salt(sampling.cache_salt.as_deref(), rules.ids)?,
+        structure: structure::openai(body.parse()?)?,
     };
     let prompts = prompts(
         fields.prompt.ok_or_else(|| ApiError::missing("prompt"))?,

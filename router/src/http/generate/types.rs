@@ -4,6 +4,7 @@ use serde::Deserialize;
 
 use crate::http::numbers::{Integer, Number};
 use crate::http::openai::types::OneOrMany;
+use crate::http::structure::GrammarField;
 use crate::http::unbuilt::{Given, Harmless, Unbuilt};
 
 /// `POST /generate`, `/generate_stream` and `/`.
@@ -54,8 +55,8 @@ pub struct Parameters {
     pub watermark: Option<Given>,
     /// Not built.
     pub decoder_input_details: Option<Given>,
-    /// Not built.
-    pub grammar: Option<Given>,
+    /// What the text must match.
+    pub grammar: Option<GrammarField>,
     /// Not built.
     pub adapter_id: Option<String>,
 }
@@ -63,7 +64,7 @@ pub struct Parameters {
 impl Parameters {
     /// Fields that are known and not built, each with its value.
     #[must_use]
-    pub fn unbuilt(&self) -> [(Unbuilt, Option<&Given>); 4] {
+    pub fn unbuilt(&self) -> [(Unbuilt, Option<&Given>); 3] {
         [
             (
                 Unbuilt::unless("best_of", &[Harmless::Number(1.0)]),
@@ -77,7 +78,6 @@ impl Parameters {
                 Unbuilt::unless("decoder_input_details", &[Harmless::Bool(false)]),
                 self.decoder_input_details.as_ref(),
             ),
-            (Unbuilt::always("grammar"), self.grammar.as_ref()),
         ]
     }
 }

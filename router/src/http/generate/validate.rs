@@ -9,6 +9,7 @@ use crate::http::generate::types::{GenerateFields, Parameters};
 use crate::http::model::ServedName;
 use crate::http::numbers::{Integer, Number};
 use crate::http::rules::Rules;
+use crate::http::structure;
 
 /// Above it every distribution is flat.
 const MOST_TEMPERATURE: f64 = 100.0;
@@ -105,7 +106,7 @@ fn check_fields(
 
 /// `told`: whether the answer tells each token, which it does with its log-probability.
 fn decoding(
-    parameters: Parameters,
+    mut parameters: Parameters,
     sampled: bool,
     told: bool,
     limits: &Limits,
@@ -113,6 +114,10 @@ fn decoding(
     let sampling = sampling(&parameters, sampled, told, limits)?;
     let seed = seed(parameters.seed)?;
     let max_new_tokens = max_new_tokens(parameters.max_new_tokens)?;
+    let grammar = match parameters.grammar.take() {
+        Some(field) => structure::native("parameters.grammar", field)?,
+        None => None,
+    };
     let strings = parameters.stop.map(|stop| stop.0).unwrap_or_default();
     Ok(Decoding {
         sampling,
@@ -127,6 +132,7 @@ fn decoding(
             strings: check::stop_strings(strings, limits.max_stop_sequences)?,
             keep: true,
         },
+        structure: grammar,
         choices: 1,
     })
 }

@@ -75,8 +75,6 @@ pub struct StreamOptions {
 
 /// Fields of both routes that are known and not built.
 pub const UNBUILT: &[Unbuilt] = &[
-    Unbuilt::unless("response_format", &[Harmless::Type("text")])
-        .or("leave it out or use {\"type\":\"text\"}"),
     Unbuilt::unless("best_of", &[Harmless::Number(1.0)]).or("use `n`"),
     Unbuilt::unless("use_beam_search", &[Harmless::Bool(false)]),
     Unbuilt::unless("length_penalty", &[Harmless::Number(1.0)]),
@@ -85,11 +83,6 @@ pub const UNBUILT: &[Unbuilt] = &[
     Unbuilt::always("truncate_prompt_tokens").or("shorten the prompt"),
     Unbuilt::always("prompt_logprobs"),
     Unbuilt::unless("bad_words", &[Harmless::EmptyList]).or("use `logit_bias`"),
-    Unbuilt::always("structured_outputs"),
-    Unbuilt::always("guided_json"),
-    Unbuilt::always("guided_regex"),
-    Unbuilt::always("guided_choice"),
-    Unbuilt::always("guided_grammar"),
     Unbuilt::unless("priority", &[Harmless::Number(0.0)]),
     Unbuilt::unless("return_tokens_as_token_ids", &[Harmless::Bool(false)]),
     Unbuilt::unless("watermark", &[Harmless::Bool(false)]),

@@ -8,6 +8,7 @@ use crate::http::ids::Ids;
 use crate::http::model::{GenerationDefaults, ServedName};
 use crate::http::numbers::Integer;
 use crate::http::openai::types::{AnswerFields, LogitBias, SamplingFields};
+use crate::http::structure::Structured;
 
 /// Below it a temperature only adds rounding; 0 is greedy.
 const LEAST_TEMPERATURE: f32 = 0.01;
@@ -64,7 +65,7 @@ pub fn answer_form(fields: &AnswerFields, name: &ServedName) -> Result<AnswerFor
 }
 
 /// What the caller has checked already.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Asked {
     /// From `max_tokens` or its other name.
     pub max_new_tokens: Option<u32>,
@@ -74,6 +75,8 @@ pub struct Asked {
     pub logprobs: Logprobs,
     /// Salt of the prefix cache.
     pub cache_salt: u64,
+    /// From the fields that ask for one.
+    pub structure: Option<Structured>,
 }
 
 /// Checks how tokens are to be drawn; what is absent comes from the model's defaults.
@@ -111,6 +114,7 @@ pub fn decoding(
             strings: check::stop_strings(strings, limits.max_stop_sequences)?,
             keep: fields.include_stop_str_in_output.unwrap_or(false),
         },
+        structure: asked.structure,
         choices,
     })
 }

@@ -4,6 +4,7 @@ use crate::http::decoding::tests::limits;
 fn check(text: &str, defaults: &GenerationDefaults) -> Result<Decoding, ApiError> {
     let fields: SamplingFields = serde_json::from_str(text).unwrap();
     let asked = Asked {
+        structure: None,
         max_new_tokens: None,
         default_max_new_tokens: None,
         logprobs: Logprobs::default(),

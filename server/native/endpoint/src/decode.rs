@@ -6,7 +6,8 @@ use std::collections::HashSet;
 use shardline_proto::v1;
 
 use crate::arrays;
-use crate::frame::{Command, CommandKind, Frame, Grammar, NewSequence, Rows};
+use crate::frame::{Command, CommandKind, Frame, NewSequence, Rows};
+use crate::grammar::grammar;
 use crate::invalid::{Field, InvalidStep};
 use crate::sampling;
 
@@ -327,14 +328,6 @@ fn check_cached(
         given: given.into(),
         rule,
     })
-}
-
-fn grammar(kind: v1::grammar::Kind) -> Grammar {
-    match kind {
-        v1::grammar::Kind::JsonSchema(source) => Grammar::JsonSchema(source),
-        v1::grammar::Kind::Regex(source) => Grammar::Regex(source),
-        v1::grammar::Kind::Lark(source) => Grammar::Lark(source),
-    }
 }
 
 fn command((index, given): (usize, v1::Command)) -> Result<Command, InvalidStep> {

@@ -16,6 +16,7 @@ use tonic::transport::Server;
 
 use crate::MAX_MESSAGE_BYTES;
 use crate::frame::Frame;
+use crate::grammar::CompileGrammar;
 use crate::respond::{InvalidOutcome, Outcome};
 use crate::service::Service;
 use crate::session::{Next, SendResult, Shared};
@@ -90,6 +91,11 @@ impl Endpoint {
     /// What `Info` answers, and the limits that steps are checked against.
     pub fn set_info(&self, info: InfoResponse) {
         self.shared.set_info(info);
+    }
+
+    /// What `CompileGrammar` asks; without one it is not implemented.
+    pub fn set_compiler(&self, compiler: Arc<dyn CompileGrammar>) {
+        self.shared.set_compiler(compiler);
     }
 
     /// Blocks for the next step, at most for `timeout`.

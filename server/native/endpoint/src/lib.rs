@@ -13,6 +13,7 @@ mod arrays;
 mod decode;
 mod endpoint;
 mod frame;
+mod grammar;
 mod invalid;
 mod respond;
 mod sampling;
@@ -22,6 +23,7 @@ mod socket;
 
 pub use endpoint::{Endpoint, EndpointError};
 pub use frame::{Command, CommandKind, Frame, Grammar, NewSequence, Rows, Sampling};
+pub use grammar::{Compilation, CompileGrammar, GrammarRefusal};
 pub use invalid::InvalidStep;
 pub use respond::{CommandResult, InvalidOutcome, Outcome, PromptLogprobs, Timings};
 pub use session::{FRAME_QUEUE_CAPACITY, Next, RESPONSE_QUEUE_CAPACITY, SendResult};

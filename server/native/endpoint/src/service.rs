@@ -1,4 +1,4 @@
-//! The three calls of `shardline.v1.Shard`.
+//! The calls of `shardline.v1.Shard`.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -12,6 +12,7 @@ use tokio::sync::mpsc;
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::decode::Decoder;
+use crate::grammar;
 use crate::session::{Ending, Shared};
 
 /// Serves from the state shared with the runner.
@@ -30,6 +31,19 @@ impl Shard for Service {
 
     async fn health(&self, _: Request<v1::HealthRequest>) -> Result<Response<v1::HealthResponse>, Status> {
         Ok(Response::new(self.shared.health()))
+    }
+
+    async fn compile_grammar(
+        &self,
+        request: Request<v1::CompileGrammarRequest>,
+    ) -> Result<Response<v1::CompileGrammarResponse>, Status> {
+        let compiler = self.shared.compiler()?;
+        let kind = request.into_inner().grammar.and_then(|grammar| grammar.kind);
+        let Some(kind) = kind else {
+            return Err(Status::invalid_argument("grammar: it is missing"));
+        };
+        let compiled = compiler.compile(grammar::grammar(kind)).await;
+        Ok(Response::new(grammar::response(compiled)))
     }
 
     async fn execute(&self, request: Request<Streaming<StepRequest>>) -> Result<Response<Responses>, Status> {

@@ -17,6 +17,7 @@ use tonic::Status;
 
 use crate::decode::Limits;
 use crate::frame::Frame;
+use crate::grammar::CompileGrammar;
 
 /// Most steps that wait for the runner; the client's stream is held back beyond.
 pub const FRAME_QUEUE_CAPACITY: usize = 8;
@@ -60,6 +61,7 @@ struct State {
     phase: Phase,
     message: String,
     info: Option<v1::InfoResponse>,
+    compiler: Option<Arc<dyn CompileGrammar>>,
     sessions_opened: u64,
     session: Option<Session>,
     frames: VecDeque<Frame>,
@@ -116,6 +118,7 @@ impl Shared {
                 phase: Phase::Starting,
                 message: String::new(),
                 info: None,
+                compiler: None,
                 sessions_opened: 0,
                 session: None,
                 frames: VecDeque::with_capacity(FRAME_QUEUE_CAPACITY),
@@ -148,6 +151,22 @@ impl Shared {
 
     pub(crate) fn set_info(&self, info: v1::InfoResponse) {
         self.lock().info = Some(info);
+    }
+
+    pub(crate) fn set_compiler(&self, compiler: Arc<dyn CompileGrammar>) {
+        self.lock().compiler = Some(compiler);
+    }
+
+    /// What compiles grammars: UNAVAILABLE while the shard is not ready, UNIMPLEMENTED when it follows none.
+    pub(crate) fn compiler(&self) -> Result<Arc<dyn CompileGrammar>, Status> {
+        let state = self.lock();
+        if state.phase != Phase::Ready {
+            return Err(state.not_ready());
+        }
+        state
+            .compiler
+            .clone()
+            .ok_or_else(|| Status::unimplemented("this shard follows no grammars"))
     }
 
     /// What is served, or UNAVAILABLE while it is not ready.
