@@ -101,7 +101,7 @@ bench-gpu: $(STAMPS)/installed ## measure the whole server on the GPU of this ma
 
 fuzz: $(STAMPS)/demo-model ## run the property tests with FUZZ_CASES cases each (parsers, templates, streams, scheduler)
 	@$(EXPORT_DEMO_MODEL)
-	PROPTEST_CASES=$(FUZZ_CASES) cargo test --release -p shardline-scheduler -p shardline-text -p shardline-proto
+	PROPTEST_CASES=$(FUZZ_CASES) cargo test --release -p shardline-scheduler -p shardline-text -p shardline-parse -p shardline-proto
 
 golden: $(STAMPS)/installed $(STAMPS)/test-tools ## make the oracle's tokens anew (integration-tests/golden)
 	@$(PY) integration-tests/golden/make.py

@@ -4,7 +4,7 @@ use crate::source::{names, rust_files, workspace};
 
 /// A crate's folder, the crates of this workspace that it may depend on, and outside crates that it
 /// may not.
-const CRATES: [(&str, &[&str], &[&str]); 8] = [
+const CRATES: [(&str, &[&str], &[&str]); 9] = [
     ("proto", &[], &["tokio", "axum", "pyo3"]),
     (
         "router/scheduler",
@@ -28,10 +28,22 @@ const CRATES: [(&str, &[&str], &[&str]); 8] = [
             "pyo3",
         ],
     ),
+    (
+        "router/parse",
+        &[],
+        &[
+            "tokio", "tonic", "prost", "axum", "http", "regex", "tracing", "pyo3",
+        ],
+    ),
     ("router/mock-shard", &["shardline-proto"], &["axum", "pyo3"]),
     (
         "router",
-        &["shardline-proto", "shardline-scheduler", "shardline-text"],
+        &[
+            "shardline-proto",
+            "shardline-scheduler",
+            "shardline-text",
+            "shardline-parse",
+        ],
         &["pyo3"],
     ),
     ("launcher", &[], &["tonic", "prost", "axum", "pyo3"]),
@@ -77,8 +89,8 @@ fn crates_depend_downwards_only() {
 }
 
 #[test]
-fn the_scheduler_and_the_text_know_no_clock_no_environment_and_no_thread() {
-    for folder in ["router/scheduler/src", "router/text/src"] {
+fn the_pure_crates_know_no_clock_no_environment_and_no_thread() {
+    for folder in ["router/scheduler/src", "router/text/src", "router/parse/src"] {
         let files = rust_files(&workspace().join(folder));
         assert!(!files.is_empty());
         for file in files {

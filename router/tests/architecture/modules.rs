@@ -5,11 +5,12 @@ use std::path::Path;
 use crate::source::{names, rust_files, workspace};
 
 /// A path and the only places of `router/src` that may name it.
-const ONLY: [(&str, &[&str]); 9] = [
+const ONLY: [(&str, &[&str]); 10] = [
     ("shardline_proto", &["shard/"]),
     ("tonic", &["shard/"]),
     ("prost", &["shard/"]),
     ("shardline_scheduler", &["engine/"]),
+    ("shardline_parse", &["http/conversation/", "config.rs"]),
     ("axum", &["http/"]),
     ("hyper", &["http/"]),
     ("tower_http", &["http/"]),
