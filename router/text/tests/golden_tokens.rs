@@ -97,6 +97,28 @@ fn offsets_are_characters_and_cover_the_text() {
 }
 
 #[test]
+fn tokens_are_found_in_a_text_where_the_tokenizer_says_they_are() {
+    let model = demo();
+    let entries: Vec<Entry> = golden_json("demo_tokens.json");
+    for entry in entries {
+        let places = |tokens: Vec<shardline_text::OffsetToken>| -> Vec<_> {
+            tokens.iter().map(|token| (token.start, token.stop)).collect()
+        };
+        let found = places(model.tokenizer.align(&entry.text, &entry.ids));
+        let told = places(model.tokenizer.encode_with_offsets(&entry.text, true).unwrap());
+        assert_eq!(found, told, "{:?}", entry.text);
+    }
+    let model = golden_model("sentencepiece.gguf");
+    for text in ["Hello you", " Hällo", "x"] {
+        let ids = model.tokenizer.encode(text, EncodeOptions::default()).unwrap();
+        let tokens = model.tokenizer.align(text, &ids);
+        let last = tokens.iter().map(|token| token.stop).max().unwrap();
+        assert_eq!(last as usize, text.chars().count(), "{text:?}: {tokens:?}");
+        assert!(tokens.is_sorted_by_key(|token| token.start), "{text:?}: {tokens:?}");
+    }
+}
+
+#[test]
 fn special_tokens_are_put_around_a_text_and_carry_their_spelling() {
     let model = golden_model("llama3.gguf");
     let begin = model.tokenizer.token_id("<|begin|>").unwrap();

@@ -2,6 +2,7 @@
 //!
 //! One `Tokenizer` serves all threads: nothing is cloned or locked per call.
 
+mod align;
 mod bound;
 mod control;
 mod encode;
