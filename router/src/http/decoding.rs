@@ -82,6 +82,14 @@ pub struct Decoding {
     pub(in crate::http) structure: Option<Structured>,
     /// Answers a prompt.
     pub(in crate::http) choices: u32,
+    /// A seed for each choice, with which it could be had alone; empty: all share one.
+    pub(in crate::http) choice_seeds: Vec<u64>,
+    /// Higher runs earlier.
+    pub(in crate::http) priority: i32,
+    /// Whether special tokens are left out of the text.
+    pub(in crate::http) skip_special_tokens: bool,
+    /// Whether only the prompt is of interest, and nothing is generated.
+    pub(in crate::http) prompt_only: bool,
 }
 
 impl Decoding {
@@ -95,18 +103,23 @@ impl Decoding {
     ) -> impl Iterator<Item = Generate> + 'a {
         let max_new_tokens = self.max_new_tokens.map_or(room, |asked| asked.min(room)).max(1);
         let stop_token_ids = self.stop_tokens(defaults);
-        (0..self.choices).map(move |choice| Generate {
-            prompt: prompt.clone(),
-            sampling: self.sampling.clone(),
-            grammar: self.structure.as_ref().map(|asked| asked.structure.grammar()),
-            max_new_tokens,
-            min_new_tokens: self.min_new_tokens.min(max_new_tokens),
-            stop_token_ids: stop_token_ids.clone(),
-            seed: self.seed.unwrap_or(seed),
-            choice,
-            cache_salt: self.cache_salt,
-            tenant: 0,
-            priority: 0,
+        let shared = self.seed.unwrap_or(seed);
+        (0..self.choices).map(move |choice| {
+            let own = self.choice_seeds.get(choice as usize).map(|seed| (*seed, 0));
+            let (seed, choice) = own.unwrap_or((shared, choice));
+            Generate {
+                prompt: prompt.clone(),
+                sampling: self.sampling.clone(),
+                grammar: self.structure.as_ref().map(|asked| asked.structure.grammar()),
+                max_new_tokens,
+                min_new_tokens: self.min_new_tokens.min(max_new_tokens),
+                stop_token_ids: stop_token_ids.clone(),
+                seed,
+                choice,
+                cache_salt: self.cache_salt,
+                tenant: 0,
+                priority: self.priority,
+            }
         })
     }
 

@@ -26,6 +26,37 @@ impl Encoded {
     }
 }
 
+/// How a prompt that is too long is cut.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Truncation {
+    /// Tokens that are kept, at least one.
+    pub keep: u32,
+    /// Which ones.
+    pub end: End,
+}
+
+/// An end of a prompt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// Its beginning.
+    First,
+    /// Its end.
+    Last,
+}
+
+impl Truncation {
+    /// Cuts a prompt.
+    #[must_use]
+    pub fn cut(self, mut ids: Vec<u32>) -> Vec<u32> {
+        let surplus = ids.len().saturating_sub(self.keep as usize);
+        match self.end {
+            End::First => ids.truncate(ids.len() - surplus),
+            End::Last => drop(ids.drain(..surplus)),
+        }
+        ids
+    }
+}
+
 /// Whose words a refusal uses, and which field it names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Origin {
@@ -186,6 +217,14 @@ mod tests {
                 .room,
             1
         );
+    }
+
+    #[test]
+    fn a_cut_prompt_keeps_the_end_that_was_asked_for() {
+        let cut = |keep, end| Truncation { keep, end }.cut(vec![1, 2, 3]);
+        assert_eq!(cut(2, End::Last), [2, 3]);
+        assert_eq!(cut(2, End::First), [1, 2]);
+        assert_eq!(cut(4, End::Last), [1, 2, 3]);
     }
 
     #[test]

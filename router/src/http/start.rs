@@ -23,6 +23,8 @@ pub struct TextRules {
     pub keep_stop_token: bool,
     /// Whether tokens are told together with the text they stand for.
     pub settle: bool,
+    /// Whether special tokens are left out of the text.
+    pub skip_special_tokens: bool,
 }
 
 /// A request that may run.
@@ -58,7 +60,7 @@ pub async fn start(app: &Arc<App>, served: &Served, ready: Ready) -> Result<Runn
     let text = TextStream::new(
         served.text.tokenizer.clone(),
         StreamOptions {
-            skip_special_tokens: true,
+            skip_special_tokens: rules.skip_special_tokens,
             continuing: rules.continuing,
             stop,
             include_stop_string: decoding.stop.keep,
@@ -82,6 +84,7 @@ pub async fn start(app: &Arc<App>, served: &Served, ready: Ready) -> Result<Runn
                 max_new_tokens: generate.max_new_tokens,
                 keep_stop_token: rules.keep_stop_token,
                 settle: rules.settle,
+                prompt_only: decoding.prompt_only,
             };
             let generation = app.engine.submit(generate).await?;
             choices.push(Choice::new(generation, text.clone(), rules));

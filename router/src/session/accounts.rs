@@ -75,6 +75,7 @@ impl Accounts {
                 cached_tokens,
                 queued,
             } => self.note_start(index, *cached_tokens, *queued, now),
+            ChoiceEvent::Prompt(_) => {}
             ChoiceEvent::Token(_) => {
                 self.generated_tokens += 1;
                 self.first_token_at.get_or_insert(now);

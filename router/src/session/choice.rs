@@ -10,7 +10,7 @@ use futures_util::Stream;
 use shardline_text::{StopHit, TextSpan, TextStep, TextStream};
 
 use crate::engine::Generation;
-use crate::engine::api::{Finish, GeneratedToken, GenerationEvent};
+use crate::engine::api::{Finish, GeneratedToken, GenerationEvent, PromptToken};
 
 /// What the session knows of a sequence beside its tokens.
 #[derive(Clone, Debug)]
@@ -25,6 +25,8 @@ pub struct ChoiceRules {
     pub keep_stop_token: bool,
     /// Whether tokens are told together with the text they stand for (`TextToken::settled`).
     pub settle: bool,
+    /// Whether only the prompt is of interest: the sequence ends before its first token.
+    pub prompt_only: bool,
 }
 
 /// One sequence.
@@ -53,6 +55,8 @@ pub enum ChoiceEvent {
         /// Time in the queue.
         queued: Duration,
     },
+    /// Log-probabilities of the prompt's tokens, before the first token.
+    Prompt(Vec<PromptToken>),
     /// One token.
     Token(TextToken),
     /// The end; nothing follows.
@@ -142,7 +146,11 @@ impl Choice {
                     cached_tokens,
                     queued,
                 }),
-                Some(GenerationEvent::Prompt(_)) => None,
+                Some(GenerationEvent::Prompt(tokens)) => Some(ChoiceEvent::Prompt(tokens)),
+                // The engine cannot compute a prompt without drawing what follows it.
+                Some(GenerationEvent::Token(_)) if self.rules.prompt_only => {
+                    Some(self.take_finish(Finish::Length))
+                }
                 Some(GenerationEvent::Token(token)) => self.take_token(token),
                 Some(GenerationEvent::Finished(finish)) => Some(self.take_finish(finish)),
                 None => Some(self.take_finish(Finish::Cancelled)),

@@ -101,7 +101,7 @@ async fn every_request_leaves_one_line_and_none_of_its_secrets() {
     }
     for field in ["queue_ms=", "first_token_ms=", "total_ms="] {
         let (_, rest) = text.split_once(field).unwrap();
-        let number = rest.split(' ').next().unwrap();
+        let number = rest.split_whitespace().next().unwrap();
         let decimals = number.split('.').nth(1).unwrap_or_default();
         assert!(decimals.len() <= 2, "{field}{number}");
     }

@@ -8,10 +8,12 @@
 
 mod answers;
 mod errors;
+mod fields;
 mod lifecycle;
 mod logs;
 mod native;
 mod pages;
+mod prompts;
 mod streams;
 mod support;
 mod transport;

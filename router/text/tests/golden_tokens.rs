@@ -114,7 +114,10 @@ fn tokens_are_found_in_a_text_where_the_tokenizer_says_they_are() {
         let tokens = model.tokenizer.align(text, &ids);
         let last = tokens.iter().map(|token| token.stop).max().unwrap();
         assert_eq!(last as usize, text.chars().count(), "{text:?}: {tokens:?}");
-        assert!(tokens.is_sorted_by_key(|token| token.start), "{text:?}: {tokens:?}");
+        assert!(
+            tokens.is_sorted_by_key(|token| token.start),
+            "{text:?}: {tokens:?}"
+        );
     }
 }
 

@@ -23,12 +23,19 @@ pub async fn convert(
     let rules = TextRules {
         continuing: request.conversation.continues(),
         keep_stop_token: request.decoding.stop.keep,
-        settle: request.decoding.sampling.logprobs,
+        settle: request.form.logprobs.wanted,
+        skip_special_tokens: request.decoding.skip_special_tokens,
     };
     let (model, limits, conversation) = (served.text.clone(), served.limits.clone(), request.conversation);
+    let truncation = request.truncation;
     let work = move || {
         let rendered = conversation::render(&model, conversation)?;
-        let ids = conversation::encode(&model, &rendered, Some(&limits))?;
+        let limits = Some(&limits).filter(|_| truncation.is_none());
+        let ids = conversation::encode(&model, &rendered, limits)?;
+        let ids = match truncation {
+            Some(truncation) => truncation.cut(ids),
+            None => ids,
+        };
         Ok::<_, ApiError>((ids, rendered.text.chars().count()))
     };
     let (ids, characters) = app.workers.run(work).await??;

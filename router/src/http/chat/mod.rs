@@ -27,11 +27,14 @@ pub async fn route(State(app): State<Arc<App>>, request: Request) -> Response {
 async fn handle(app: &Arc<App>, request: Request) -> Handled {
     let began = Instant::now();
     let (served, body) = answer::admit(app, request).await?;
-    let request = answer::checked(app, &served, body, validate::validate).await?;
-    let form = request.form;
+    let mut request = answer::checked(app, &served, body, validate::validate).await?;
+    let (form, echo) = (request.form, std::mem::take(&mut request.echo));
     let ready = convert::convert(app, &served, request, began).await?;
     let envelope = Envelope::new("chatcmpl", &app.ids.text(), app.name.id());
-    let answer = Answer::new(envelope, form, &ready.decoding, &ready.prompts);
+    let answer = stream::Echoing {
+        answer: Answer::new(envelope, form, &ready.decoding, &ready.prompts),
+        echo,
+    };
     let running = start(app, &served, ready).await?;
     if form.stream {
         let events = EventBody::open(running, stream::Chunks::new(answer)).await?;

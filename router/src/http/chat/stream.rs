@@ -7,11 +7,21 @@ use crate::http::error::ApiError;
 use crate::http::openai;
 use crate::http::openai::answer::{Answer, TokenIds};
 use crate::http::openai::logprobs::ChatLogprobs;
+use crate::http::openai::prompt_logprobs::{PromptLogprobs, prompt_logprobs};
 use crate::http::openai::shapes::{DONE, FINGERPRINT, StopReason, Usage, put_json, put_number};
 use crate::http::problem::Dialect;
 use crate::http::running::Running;
 use crate::http::sse::{Spelling, put_error};
 use crate::session::{ChoiceEvent, End, Settled};
+
+/// An answer with what only chats have.
+#[derive(Debug)]
+pub struct Echoing {
+    /// What it has in common with others.
+    pub answer: Answer,
+    /// The beginning of the message, which the model goes on with; empty unless it is echoed.
+    pub echo: String,
+}
 
 #[derive(Serialize)]
 struct Completion<'a> {
@@ -24,6 +34,8 @@ struct Completion<'a> {
     usage: Usage,
     #[serde(skip_serializing_if = "Option::is_none")]
     prompt_token_ids: Option<TokenIds>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    prompt_logprobs: Option<PromptLogprobs>,
 }
 
 #[derive(Serialize)]
@@ -48,21 +60,27 @@ struct AssistantMessage {
 ///
 /// # Errors
 /// When a choice fails: a part of an answer is none.
-pub async fn collect(mut running: Running, answer: &Answer) -> Result<Vec<u8>, ApiError> {
+pub async fn collect(mut running: Running, echoing: &Echoing) -> Result<Vec<u8>, ApiError> {
+    let Echoing { answer, echo } = echoing;
     let collected = openai::collect::collect(&mut running, answer).await?;
+    let logprobs = answer.form.logprobs;
+    let prompt = collected.first().map_or(&[][..], |choice| &choice.prompt_tokens);
+    let prompt_logprobs = logprobs
+        .prompt
+        .map(|top| prompt_logprobs(running.tokenizer(), prompt, top));
     let choices = collected
         .into_iter()
         .enumerate()
         .map(|(index, choice)| Choice {
             index,
-            logprobs: answer.logprobs.then(|| {
-                let mut logprobs = ChatLogprobs::default();
-                logprobs.extend(running.tokenizer(), &choice.settled, answer.top_logprobs);
-                logprobs
+            logprobs: logprobs.wanted.then(|| {
+                let mut told = ChatLogprobs::default();
+                told.extend(answer.names(running.tokenizer()), &choice.settled, logprobs.top);
+                told
             }),
             message: AssistantMessage {
                 role: "assistant",
-                content: choice.text,
+                content: format!("{echo}{}", choice.text),
                 refusal: None,
             },
             finish_reason: choice.finish_reason,
@@ -79,6 +97,7 @@ pub async fn collect(mut running: Running, answer: &Answer) -> Result<Vec<u8>, A
         choices,
         usage: Usage::of(running.accounts()),
         prompt_token_ids: answer.prompt_ids(0),
+        prompt_logprobs,
     };
     serde_json::to_vec(&body).map_err(|error| ApiError::Internal {
         cause: error.to_string(),
@@ -88,7 +107,7 @@ pub async fn collect(mut running: Running, answer: &Answer) -> Result<Vec<u8>, A
 /// The answer as events.
 #[derive(Debug)]
 pub struct Chunks {
-    answer: Answer,
+    echoing: Echoing,
     head: Vec<u8>,
 }
 
@@ -107,10 +126,10 @@ struct Part<'a> {
 impl Chunks {
     /// Before the first event.
     #[must_use]
-    pub fn new(answer: Answer) -> Self {
+    pub fn new(echoing: Echoing) -> Self {
         Self {
-            head: answer.envelope.chunk_head("chat.completion.chunk"),
-            answer,
+            head: echoing.answer.envelope.chunk_head("chat.completion.chunk"),
+            echoing,
         }
     }
 
@@ -127,20 +146,22 @@ impl Chunks {
             out.extend_from_slice(b"\"content\":");
             put_json(out, text);
         }
-        if self.answer.logprobs && !part.settled.is_empty() {
-            let mut logprobs = ChatLogprobs::default();
-            logprobs.extend(running.tokenizer(), part.settled, self.answer.top_logprobs);
+        let answer = &self.echoing.answer;
+        let logprobs = answer.form.logprobs;
+        if logprobs.wanted && !part.settled.is_empty() {
+            let mut told = ChatLogprobs::default();
+            told.extend(answer.names(running.tokenizer()), part.settled, logprobs.top);
             out.extend_from_slice(b"},\"logprobs\":");
-            put_json(out, &logprobs);
+            put_json(out, &told);
         } else {
             out.extend_from_slice(b"},\"logprobs\":null");
         }
-        self.answer.put_choice_end(out, part.end, part.token.as_slice());
-        if let Some(ids) = self.answer.prompt_ids(choice).filter(|_| part.role) {
+        answer.put_choice_end(out, part.end, part.token.as_slice());
+        if let Some(ids) = answer.prompt_ids(0).filter(|_| part.role) {
             out.extend_from_slice(b",\"prompt_token_ids\":");
             put_json(out, &ids);
         }
-        self.answer.form.put_chunk_usage(out, running);
+        answer.form.put_chunk_usage(out, running);
         out.extend_from_slice(b"}\n\n");
     }
 }
@@ -149,7 +170,7 @@ impl Spelling for Chunks {
     fn begin(&mut self, out: &mut BytesMut, running: &Running) {
         for choice in 0..running.choices() {
             let part = Part {
-                text: Some(""),
+                text: Some(&self.echoing.echo),
                 role: true,
                 ..Part::default()
             };
@@ -159,7 +180,7 @@ impl Spelling for Chunks {
 
     fn event(&mut self, out: &mut BytesMut, running: &Running, choice: usize, event: ChoiceEvent) {
         match event {
-            ChoiceEvent::Started { .. } => {}
+            ChoiceEvent::Started { .. } | ChoiceEvent::Prompt(_) => {}
             ChoiceEvent::Token(event) => {
                 let part = Part {
                     text: Some(&event.text),
@@ -182,7 +203,7 @@ impl Spelling for Chunks {
     }
 
     fn end(&mut self, out: &mut BytesMut, running: &Running) {
-        self.answer.form.put_usage_chunk(out, &self.head, running);
+        self.echoing.answer.form.put_usage_chunk(out, &self.head, running);
         out.extend_from_slice(DONE);
     }
 

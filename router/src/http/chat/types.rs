@@ -16,6 +16,8 @@ pub struct ChatFields {
     pub logprobs: Option<bool>,
     /// And those of this many most likely ones; -1 is as many as there are.
     pub top_logprobs: Option<Integer>,
+    /// Put the message that is continued before the answer.
+    pub echo: Option<bool>,
 }
 
 /// Fields of this route that are known and not built.
@@ -37,5 +39,5 @@ pub const UNBUILT: &[Unbuilt] = &[
     Unbuilt::always("chat_template").or("the model's own template is used"),
     Unbuilt::unless("mm_processor_kwargs", &[Harmless::EmptyObject]),
     Unbuilt::unless("media_io_kwargs", &[Harmless::EmptyObject]),
-    Unbuilt::unless("echo", &[Harmless::Bool(false)]),
+    Unbuilt::unless("best_of", &[Harmless::Number(1.0)]).or("use `n`"),
 ];

@@ -31,7 +31,8 @@ pub async fn convert(
         rules: TextRules {
             continuing: true,
             keep_stop_token: request.decoding.stop.keep,
-            settle: request.decoding.sampling.logprobs,
+            settle: request.form.logprobs.wanted,
+            skip_special_tokens: request.decoding.skip_special_tokens,
         },
     })
 }
@@ -44,13 +45,19 @@ async fn encode(app: &App, served: &Served, request: &CompletionRequest) -> Resu
         let (ids, characters) = match prompt {
             PromptInput::Tokens(ids) => (ids.clone(), 0),
             PromptInput::Text(text) => {
-                prompt::check_bytes(&served.text, text, limits, Origin::Completion)?;
+                if request.truncation.is_none() {
+                    prompt::check_bytes(&served.text, text, limits, Origin::Completion)?;
+                }
                 let (model, text) = (served.text.clone(), Arc::<str>::from(text.as_str()));
                 let add_special_tokens = request.add_special_tokens;
                 let characters = text.chars().count();
                 let work = move || prompt::encode_text(&model, &text, add_special_tokens);
                 (app.workers.run(work).await??, characters)
             }
+        };
+        let ids = match request.truncation {
+            Some(truncation) => truncation.cut(ids),
+            None => ids,
         };
         encoded.push(prompt::fit(ids, characters, asked, limits, Origin::Completion)?);
     }
@@ -68,8 +75,8 @@ pub fn echo(served: &Served, request: &CompletionRequest, ready: &Ready) -> Vec<
         .iter()
         .zip(&ready.prompts)
         .map(|(prompt, encoded)| match prompt {
-            PromptInput::Text(text) => text.clone(),
-            PromptInput::Tokens(_) => served.text.tokenizer.decode(&encoded.ids, true),
+            PromptInput::Text(text) if request.truncation.is_none() => text.clone(),
+            _ => served.text.tokenizer.decode(&encoded.ids, true),
         });
     texts.collect()
 }

@@ -33,6 +33,7 @@ async fn handle(app: &Arc<App>, request: Request) -> Handled {
     let echoing = stream::Echoing {
         answer: Answer::new(envelope, request.form, &ready.decoding, &ready.prompts),
         echo: convert::echo(&served, &request, &ready),
+        n: request.n,
     };
     let running = start(app, &served, ready).await?;
     if request.form.stream {

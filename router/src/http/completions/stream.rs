@@ -3,10 +3,13 @@
 use bytes::BytesMut;
 use serde::Serialize;
 
+use crate::engine::api::PromptToken;
 use crate::http::error::ApiError;
 use crate::http::openai;
 use crate::http::openai::answer::{Answer, TokenIds};
+use crate::http::openai::collect::Collected;
 use crate::http::openai::logprobs::CompletionLogprobs;
+use crate::http::openai::prompt_logprobs::{PromptLogprobs, prompt_logprobs};
 use crate::http::openai::shapes::{DONE, FINGERPRINT, StopReason, Usage, put_json, put_number};
 use crate::http::problem::Dialect;
 use crate::http::running::Running;
@@ -20,21 +23,40 @@ pub struct Echoing {
     pub answer: Answer,
     /// Prompts as texts, one a prompt; empty when they are not echoed.
     pub echo: Vec<String>,
+    /// Choices a prompt that are answered; more may run.
+    pub n: usize,
 }
 
 impl Echoing {
-    fn echoed(&self, choice: usize) -> &str {
-        self.echo
-            .get(self.answer.prompt_of(choice))
-            .map_or("", String::as_str)
+    fn echoed(&self, prompt: usize) -> &str {
+        self.echo.get(prompt).map_or("", String::as_str)
     }
 
-    fn logprobs_of(&self, running: &Running, settled: &[Settled]) -> Option<CompletionLogprobs> {
-        self.answer.logprobs.then(|| {
-            let mut logprobs = CompletionLogprobs::default();
-            logprobs.extend(running.tokenizer(), settled, self.answer.top_logprobs);
-            logprobs
-        })
+    /// Whether an echo comes with log-probabilities, which are there before the first token.
+    fn scored(&self) -> bool {
+        self.answer.form.logprobs.wanted && !self.echo.is_empty()
+    }
+
+    /// Log-probabilities of an echo's tokens.
+    fn echo_logprobs(&self, running: &Running, prompt: usize, tokens: &[PromptToken]) -> CompletionLogprobs {
+        let mut logprobs = CompletionLogprobs::default();
+        let names = self.answer.names(running.tokenizer());
+        logprobs.extend_prompt(names, self.echoed(prompt), tokens, self.answer.form.logprobs.top);
+        logprobs
+    }
+
+    /// Adds those of the answer's tokens, whose text stands behind the echo.
+    fn extend(
+        &self,
+        logprobs: &mut CompletionLogprobs,
+        running: &Running,
+        prompt: usize,
+        settled: &[Settled],
+    ) {
+        let before = self.echoed(prompt).chars().count();
+        let names = self.answer.names(running.tokenizer());
+        let offset = u32::try_from(before).unwrap_or(u32::MAX);
+        logprobs.extend(names, settled, offset, self.answer.form.logprobs.top);
     }
 }
 
@@ -60,6 +82,8 @@ struct Choice {
     token_ids: Option<Vec<u32>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     prompt_token_ids: Option<TokenIds>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    prompt_logprobs: Option<PromptLogprobs>,
 }
 
 /// Collects the whole answer.
@@ -69,17 +93,27 @@ struct Choice {
 pub async fn collect(mut running: Running, echoing: &Echoing) -> Result<Vec<u8>, ApiError> {
     let answer = &echoing.answer;
     let collected = openai::collect::collect(&mut running, answer).await?;
-    let choices = collected
+    let choices = openai::collect::best(collected, echoing.n)
         .into_iter()
         .enumerate()
         .map(|(index, choice)| Choice {
             index,
-            text: echoing.echoed(index).to_owned() + &choice.text,
-            logprobs: echoing.logprobs_of(&running, &choice.settled),
+            logprobs: answer.form.logprobs.wanted.then(|| {
+                let mut logprobs =
+                    echoing.echo_logprobs(&running, choice.prompt, echo_tokens(echoing, &choice));
+                echoing.extend(&mut logprobs, &running, choice.prompt, &choice.settled);
+                logprobs
+            }),
+            text: echoing.echoed(choice.prompt).to_owned() + &choice.text,
             finish_reason: choice.finish_reason,
             stop_reason: choice.stop_reason,
             token_ids: choice.token_ids,
-            prompt_token_ids: answer.prompt_ids(index),
+            prompt_token_ids: answer.prompt_ids(choice.prompt),
+            prompt_logprobs: answer
+                .form
+                .logprobs
+                .prompt
+                .map(|top| prompt_logprobs(running.tokenizer(), &choice.prompt_tokens, top)),
         })
         .collect();
     let body = Completion {
@@ -96,6 +130,15 @@ pub async fn collect(mut running: Running, echoing: &Echoing) -> Result<Vec<u8>,
     })
 }
 
+/// The tokens of the echo, when there is one.
+fn echo_tokens<'a>(echoing: &Echoing, choice: &'a Collected) -> &'a [PromptToken] {
+    if echoing.scored() {
+        &choice.prompt_tokens
+    } else {
+        &[]
+    }
+}
+
 /// The answer as events.
 #[derive(Debug)]
 pub struct Chunks {
@@ -108,6 +151,8 @@ pub struct Chunks {
 struct Part<'a> {
     text: &'a str,
     settled: &'a [Settled],
+    /// Tokens of the echo.
+    prompt: &'a [PromptToken],
     token: Option<u32>,
     end: Option<&'a End>,
     /// Whether it is the chunk before all tokens.
@@ -131,15 +176,17 @@ impl Chunks {
         put_number(out, choice);
         out.extend_from_slice(b",\"text\":");
         put_json(out, part.text);
-        match self.echoing.logprobs_of(running, part.settled) {
-            Some(logprobs) if !part.settled.is_empty() => {
-                out.extend_from_slice(b",\"logprobs\":");
-                put_json(out, &logprobs);
-            }
-            _ => out.extend_from_slice(b",\"logprobs\":null"),
-        }
         let answer = &self.echoing.answer;
-        if let Some(ids) = answer.prompt_ids(choice).filter(|_| part.opening) {
+        let prompt = answer.prompt_of(choice);
+        if answer.form.logprobs.wanted && (!part.settled.is_empty() || !part.prompt.is_empty()) {
+            let mut logprobs = self.echoing.echo_logprobs(running, prompt, part.prompt);
+            self.echoing.extend(&mut logprobs, running, prompt, part.settled);
+            out.extend_from_slice(b",\"logprobs\":");
+            put_json(out, &logprobs);
+        } else {
+            out.extend_from_slice(b",\"logprobs\":null");
+        }
+        if let Some(ids) = answer.prompt_ids(prompt).filter(|_| part.opening) {
             out.extend_from_slice(b",\"prompt_token_ids\":");
             put_json(out, &ids);
         }
@@ -152,8 +199,14 @@ impl Chunks {
 impl Spelling for Chunks {
     /// Only for what stands before the tokens: an echo, the prompt's token ids.
     fn begin(&mut self, out: &mut BytesMut, running: &Running) {
-        for choice in 0..running.choices() {
-            let text = self.echoing.echoed(choice);
+        // A scored echo comes with its scores, choice by choice.
+        let choices = if self.echoing.scored() {
+            0
+        } else {
+            running.choices()
+        };
+        for choice in 0..choices {
+            let text = self.echoing.echoed(self.echoing.answer.prompt_of(choice));
             if !text.is_empty() || self.echoing.answer.form.token_ids {
                 let part = Part {
                     text,
@@ -168,6 +221,16 @@ impl Spelling for Chunks {
     fn event(&mut self, out: &mut BytesMut, running: &Running, choice: usize, event: ChoiceEvent) {
         match event {
             ChoiceEvent::Started { .. } => {}
+            ChoiceEvent::Prompt(tokens) if self.echoing.scored() => {
+                let part = Part {
+                    text: self.echoing.echoed(self.echoing.answer.prompt_of(choice)),
+                    prompt: &tokens,
+                    opening: true,
+                    ..Part::default()
+                };
+                self.chunk(out, running, choice, part);
+            }
+            ChoiceEvent::Prompt(_) => {}
             ChoiceEvent::Token(event) => {
                 let part = Part {
                     text: &event.text,

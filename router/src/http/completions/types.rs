@@ -17,10 +17,13 @@ pub struct CompletionFields {
     pub max_tokens: Option<Integer>,
     /// Its newer name, from the chat route.
     pub max_completion_tokens: Option<Integer>,
-    /// Return each token's log-probability and those of this many most likely ones.
+    /// Return each token's log-probability and those of this many most likely ones; -1 is as many
+    /// as there are.
     pub logprobs: Option<Integer>,
-    /// Put the prompt before the answer.
+    /// Put the prompt before the answer; with `logprobs` its tokens are told too.
     pub echo: Option<bool>,
+    /// Sequences to generate for each prompt, of which the `n` most likely are answered.
+    pub best_of: Option<Integer>,
     /// Whether the tokenizer adds BOS.
     pub add_special_tokens: Option<bool>,
 }

@@ -6,8 +6,11 @@ use crate::http::completions::types::{CompletionFields, Prompt, UNBUILT};
 use crate::http::decoding::{Decoding, Limits};
 use crate::http::error::{ApiError, Rule};
 use crate::http::numbers::Integer;
-use crate::http::openai::types::{AnswerFields, SamplingFields, UNBUILT as SHARED_UNBUILT};
-use crate::http::openai::validate::{self as shared, AnswerForm, Asked, Logprobs};
+use crate::http::openai::form::{AnswerForm, Logprobs, answer_form};
+use crate::http::openai::prompt_fields;
+use crate::http::openai::types::{AnswerFields, PromptFields, SamplingFields, UNBUILT as SHARED_UNBUILT};
+use crate::http::openai::validate::{self as shared, Asked};
+use crate::http::prompt::Truncation;
 use crate::http::rules::Rules;
 use crate::http::structure;
 use crate::http::unbuilt::refuse_unbuilt;
@@ -26,6 +29,10 @@ pub struct CompletionRequest {
     pub(super) echo: bool,
     /// Whether the tokenizer adds BOS.
     pub(super) add_special_tokens: bool,
+    /// How a prompt that is too long is cut.
+    pub(super) truncation: Option<Truncation>,
+    /// Choices a prompt that are answered.
+    pub(super) n: usize,
     /// How tokens are drawn.
     pub(super) decoding: Decoding,
 }
@@ -46,43 +53,63 @@ pub enum PromptInput {
 pub fn validate(body: &JsonBody, rules: Rules<'_>) -> Result<CompletionRequest, ApiError> {
     let fields: CompletionFields = body.parse()?;
     let answer: AnswerFields = body.parse()?;
+    let prompt: PromptFields = body.parse()?;
     let sampling: SamplingFields = body.parse()?;
-    let form = shared::answer_form(&answer, rules.name)?;
+    let limits = rules.limits;
+    let logprobs = logprobs(&fields, &prompt, limits)?;
+    let form = answer_form(&answer, logprobs, rules.name)?;
     refuse_unbuilt(body, UNBUILT)?;
     refuse_unbuilt(body, SHARED_UNBUILT)?;
-    let max_tokens = shared::max_tokens(fields.max_completion_tokens, fields.max_tokens, rules.limits)?;
-    let logprobs = logprobs(fields.logprobs, rules.limits)?;
     let echo = fields.echo.unwrap_or(false);
-    if echo && logprobs.wanted {
-        return Err(ApiError::unsupported("echo", "leave out `echo` or `logprobs`"));
-    }
+    // Nothing generated and the prompt echoed: the prompt is scored.
+    let least = u32::from(!echo);
+    let n = sampling.n;
     let asked = Asked {
-        max_new_tokens: max_tokens,
+        max_new_tokens: shared::max_tokens(fields.max_completion_tokens, fields.max_tokens, least, limits)?,
         default_max_new_tokens: Some(DEFAULT_MAX_TOKENS),
         logprobs,
+        best_of: best_of(&fields, n, form.stream, limits)?,
+        scored_echo: echo && logprobs.wanted,
         cache_salt: shared::cache_salt(sampling.cache_salt.as_deref(), rules.ids)?,
         structure: structure::openai(body.parse()?)?,
     };
-    let prompts = prompts(
-        fields.prompt.ok_or_else(|| ApiError::missing("prompt"))?,
-        rules.limits,
-    )?;
-    let decoding = shared::decoding(sampling, asked, rules.limits, rules.defaults)?;
+    let truncation = prompt_fields::truncation(&prompt, asked.max_new_tokens, limits)?;
+    let decoding = shared::decoding(sampling, asked, limits, rules.defaults)?;
     Ok(CompletionRequest {
         form,
-        prompts,
+        prompts: prompts(fields.prompt.ok_or_else(|| ApiError::missing("prompt"))?, limits)?,
         echo,
         add_special_tokens: fields.add_special_tokens.unwrap_or(true),
+        truncation,
+        n: n.and_then(|n| usize::try_from(n.0).ok()).unwrap_or(1),
         decoding,
     })
 }
 
-fn logprobs(given: Option<Integer>, limits: &Limits) -> Result<Logprobs, ApiError> {
-    let top = check::integer("logprobs", given, 0, limits.max_top_logprobs)?;
+fn logprobs(fields: &CompletionFields, prompt: &PromptFields, limits: &Limits) -> Result<Logprobs, ApiError> {
+    let top = prompt_fields::top("logprobs", fields.logprobs, limits)?;
     Ok(Logprobs {
         wanted: top.is_some(),
         top: top.unwrap_or(0),
+        prompt: prompt_fields::prompt_logprobs(prompt, limits)?,
     })
+}
+
+/// `None` where it asks for no more than `n` does.
+fn best_of(
+    fields: &CompletionFields,
+    n: Option<Integer>,
+    stream: bool,
+    limits: &Limits,
+) -> Result<Option<u32>, ApiError> {
+    let best_of = check::integer("best_of", fields.best_of, 1, limits.max_choices)?;
+    let best_of = best_of.filter(|best_of| Integer((*best_of).into()) != n.unwrap_or(Integer(1)));
+    if best_of.is_some() && stream {
+        let message =
+            "`best_of` must equal `n` when streaming: which ones are best is known at the end alone";
+        return Err(ApiError::invalid("best_of", Rule::Conflict, message));
+    }
+    Ok(best_of)
 }
 
 fn prompts(given: Prompt, limits: &Limits) -> Result<Vec<PromptInput>, ApiError> {

@@ -34,6 +34,14 @@ impl Conversation {
     pub fn continues(&self) -> bool {
         self.continue_final_message
     }
+
+    /// The text of the last message when it is the assistant's own.
+    #[must_use]
+    pub fn last_of_assistant(&self) -> Option<&str> {
+        let last = self.messages.last()?;
+        let own = last.get("role").and_then(Value::as_str) == Some("assistant");
+        last.get("content").and_then(Value::as_str).filter(|_| own)
+    }
 }
 
 /// Checks a conversation.

@@ -51,6 +51,7 @@ pub async fn convert(
             continuing: true,
             keep_stop_token: true,
             settle: false,
+            skip_special_tokens: true,
         },
     })
 }

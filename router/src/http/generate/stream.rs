@@ -122,7 +122,7 @@ pub async fn collect(
     let mut reason = "";
     while let Some((_, event)) = running.next().await {
         match event {
-            ChoiceEvent::Started { .. } => {}
+            ChoiceEvent::Started { .. } | ChoiceEvent::Prompt(_) => {}
             ChoiceEvent::Token(event) => {
                 text.push_str(&event.text);
                 if answer.details {
@@ -271,7 +271,7 @@ impl Spelling for Events {
 
     fn event(&mut self, out: &mut BytesMut, running: &Running, _: usize, event: ChoiceEvent) {
         match event {
-            ChoiceEvent::Started { .. } => {}
+            ChoiceEvent::Started { .. } | ChoiceEvent::Prompt(_) => {}
             ChoiceEvent::Token(token) => {
                 self.text.push_str(&token.text);
                 if let Some(earlier) = self.last.replace(token) {

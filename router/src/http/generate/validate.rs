@@ -134,6 +134,10 @@ fn decoding(
         },
         structure: grammar,
         choices: 1,
+        choice_seeds: Vec::new(),
+        priority: 0,
+        skip_special_tokens: true,
+        prompt_only: false,
     })
 }
 

@@ -4,10 +4,12 @@ use std::sync::Arc;
 
 use bytes::BytesMut;
 use serde::Serialize;
+use shardline_text::Tokenizer;
 
 use crate::http::decoding::Decoding;
+use crate::http::openai::form::AnswerForm;
+use crate::http::openai::names::TokenNames;
 use crate::http::openai::shapes::{Envelope, StopReason, finish_reason, put_json};
-use crate::http::openai::validate::AnswerForm;
 use crate::http::prompt::Encoded;
 use crate::session::End;
 
@@ -18,10 +20,6 @@ pub struct Answer {
     pub envelope: Envelope,
     /// As asked for.
     pub form: AnswerForm,
-    /// Whether tokens are told with their log-probabilities.
-    pub logprobs: bool,
-    /// And how many alternatives each.
-    pub top_logprobs: u32,
     choices_per_prompt: usize,
     stop_strings: Vec<String>,
     stop_token_ids: Vec<u32>,
@@ -37,12 +35,19 @@ impl Answer {
         Self {
             envelope,
             form,
-            logprobs: decoding.sampling.logprobs,
-            top_logprobs: decoding.sampling.top_logprobs,
             choices_per_prompt: (decoding.choices as usize).max(1),
             stop_strings: decoding.stop.strings.clone(),
             stop_token_ids: decoding.stop_token_ids.clone(),
             prompts: told.iter().map(|prompt| prompt.ids.clone()).collect(),
+        }
+    }
+
+    /// What tokens are called.
+    #[must_use]
+    pub fn names<'a>(&self, tokenizer: &'a Tokenizer) -> TokenNames<'a> {
+        TokenNames {
+            tokenizer,
+            as_ids: self.form.tokens_as_ids,
         }
     }
 
@@ -52,10 +57,10 @@ impl Answer {
         choice / self.choices_per_prompt
     }
 
-    /// Token ids of a choice's prompt, when they are to be told.
+    /// Token ids of a prompt, when they are to be told.
     #[must_use]
-    pub fn prompt_ids(&self, choice: usize) -> Option<TokenIds> {
-        self.prompts.get(self.prompt_of(choice)).cloned().map(TokenIds)
+    pub fn prompt_ids(&self, prompt: usize) -> Option<TokenIds> {
+        self.prompts.get(prompt).cloned().map(TokenIds)
     }
 
     /// Which stop string or token ended the text.

@@ -2,8 +2,9 @@
 
 use serde::Serialize;
 use serde_json::{Map, Number, Value};
-use shardline_text::Tokenizer;
 
+use crate::engine::api::{GeneratedToken, PromptToken};
+use crate::http::openai::names::TokenNames;
 use crate::session::Settled;
 
 /// What stands for a probability of zero, whose logarithm JSON cannot say.
@@ -35,16 +36,19 @@ struct Candidate {
 
 impl ChatLogprobs {
     /// Appends tokens; `top`: how many alternatives each.
-    pub fn extend(&mut self, tokenizer: &Tokenizer, settled: &[Settled], top: u32) {
+    pub fn extend(&mut self, names: TokenNames<'_>, settled: &[Settled], top: u32) {
         self.content.extend(settled.iter().map(|settled| {
+            let GeneratedToken {
+                id,
+                logprob,
+                top: likely,
+            } = &settled.token;
             ChatToken {
-                token: candidate(
-                    tokenizer,
-                    settled.token.id,
-                    settled.token.logprob.unwrap_or(LEAST),
-                ),
-                top_logprobs: alternatives(settled, top)
-                    .map(|(id, value)| candidate(tokenizer, id, value))
+                token: candidate(names, *id, logprob.unwrap_or(LEAST)),
+                top_logprobs: likely
+                    .iter()
+                    .take(top as usize)
+                    .map(|(id, value)| candidate(names, *id, *value))
                     .collect(),
             }
         }));
@@ -56,45 +60,68 @@ impl ChatLogprobs {
 pub struct CompletionLogprobs {
     /// Where each token begins, in characters of the choice's text.
     text_offset: Vec<u32>,
-    token_logprobs: Vec<f32>,
+    /// Null for the first token of an echoed prompt, which nothing stands before.
+    token_logprobs: Vec<Option<f32>>,
     tokens: Vec<String>,
-    /// Text to log-probability, the sampled token always among them; null when none was asked for.
-    top_logprobs: Option<Vec<Map<String, Value>>>,
+    /// Text to log-probability, the token itself always among them; null when none was asked for.
+    top_logprobs: Option<Vec<Option<Map<String, Value>>>>,
 }
 
 impl CompletionLogprobs {
-    /// Appends tokens; `top`: how many alternatives each.
-    pub fn extend(&mut self, tokenizer: &Tokenizer, settled: &[Settled], top: u32) {
+    /// Appends tokens of the answer, whose text begins at `offset` characters; `top`: how many
+    /// alternatives each.
+    pub fn extend(&mut self, names: TokenNames<'_>, settled: &[Settled], offset: u32, top: u32) {
         for settled in settled {
-            let text = tokenizer.token_text(settled.token.id);
-            let logprob = finite(settled.token.logprob.unwrap_or(LEAST));
-            if top > 0 {
-                let mut map: Map<String, Value> = alternatives(settled, top)
-                    .map(|(id, value)| (tokenizer.token_text(id), number(value)))
-                    .collect();
-                map.entry(text.clone()).or_insert_with(|| number(logprob));
-                self.top_logprobs.get_or_insert_default().push(map);
-            }
-            self.text_offset.push(settled.span.start);
-            self.token_logprobs.push(logprob);
-            self.tokens.push(text);
+            let token = &settled.token;
+            let logprob = Some(token.logprob.unwrap_or(LEAST));
+            let place = offset.saturating_add(settled.span.start);
+            self.push(names, (token.id, logprob, &token.top), place, top);
         }
     }
-}
 
-fn alternatives(settled: &Settled, top: u32) -> impl Iterator<Item = (u32, f32)> {
-    settled.token.top.iter().take(top as usize).copied()
-}
+    /// Appends the tokens of an echoed prompt.
+    pub fn extend_prompt(&mut self, names: TokenNames<'_>, text: &str, prompt: &[PromptToken], top: u32) {
+        let ids: Vec<u32> = prompt.iter().map(|token| token.id).collect();
+        for (token, place) in prompt.iter().zip(names.tokenizer.align(text, &ids)) {
+            self.push(names, (token.id, token.logprob, &token.top), place.start, top);
+        }
+    }
 
-fn candidate(tokenizer: &Tokenizer, id: u32, logprob: f32) -> Candidate {
-    Candidate {
-        token: tokenizer.token_text(id),
-        logprob: finite(logprob),
-        bytes: tokenizer.token_bytes(id),
+    fn push(&mut self, names: TokenNames<'_>, token: Scored<'_>, offset: u32, top: u32) {
+        let (id, logprob, likely) = token;
+        let name = names.of(id);
+        let logprob = logprob.map(finite);
+        if top > 0 {
+            let map = logprob.map(|logprob| {
+                let likely = likely.iter().take(top as usize);
+                let mut map: Map<String, Value> = likely
+                    .map(|(id, value)| (names.of(*id), number(*value)))
+                    .collect();
+                map.entry(name.clone()).or_insert_with(|| number(logprob));
+                map
+            });
+            self.top_logprobs.get_or_insert_default().push(map);
+        }
+        self.text_offset.push(offset);
+        self.token_logprobs.push(logprob);
+        self.tokens.push(name);
     }
 }
 
-fn finite(logprob: f32) -> f32 {
+/// A token, its log-probability, and the most likely ones in its place.
+type Scored<'a> = (u32, Option<f32>, &'a [(u32, f32)]);
+
+fn candidate(names: TokenNames<'_>, id: u32, logprob: f32) -> Candidate {
+    Candidate {
+        token: names.of(id),
+        logprob: finite(logprob),
+        bytes: names.tokenizer.token_bytes(id),
+    }
+}
+
+/// What JSON can say of a log-probability.
+#[must_use]
+pub fn finite(logprob: f32) -> f32 {
     if logprob.is_finite() {
         logprob.max(LEAST)
     } else {

@@ -5,7 +5,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use bytes::{BufMut, BytesMut};
 use serde::Serialize;
 
-use crate::http::openai::validate::AnswerForm;
+use crate::http::openai::form::AnswerForm;
 use crate::http::running::Running;
 use crate::session::{Accounts, End};
 

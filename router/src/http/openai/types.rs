@@ -49,6 +49,22 @@ pub struct SamplingFields {
     pub n: Option<Integer>,
     /// Cached blocks are shared between requests of equal salt.
     pub cache_salt: Option<String>,
+    /// Lower runs earlier.
+    pub priority: Option<Integer>,
+    /// Leave special tokens out of the text; `true`.
+    pub skip_special_tokens: Option<bool>,
+}
+
+/// What is done with the prompt.
+#[derive(Clone, Debug, Default, Deserialize)]
+pub struct PromptFields {
+    /// Tell the prompt's log-probabilities and those of this many most likely tokens; -1 is as many
+    /// as there are.
+    pub prompt_logprobs: Option<Integer>,
+    /// Keep so many of the prompt's tokens; -1 is as many as fit.
+    pub truncate_prompt_tokens: Option<Integer>,
+    /// Where the prompt is cut: `left` keeps its end, `right` its beginning.
+    pub truncation_side: Option<String>,
 }
 
 /// Which model, and in which form the answer comes.
@@ -62,6 +78,8 @@ pub struct AnswerFields {
     pub stream_options: Option<StreamOptions>,
     /// Tell the token ids of prompt and answer.
     pub return_token_ids: Option<bool>,
+    /// Write `token_id:7` where a token's text would stand.
+    pub return_tokens_as_token_ids: Option<bool>,
 }
 
 /// See `AnswerFields`.
@@ -75,16 +93,14 @@ pub struct StreamOptions {
 
 /// Fields of both routes that are known and not built.
 pub const UNBUILT: &[Unbuilt] = &[
-    Unbuilt::unless("best_of", &[Harmless::Number(1.0)]).or("use `n`"),
     Unbuilt::unless("use_beam_search", &[Harmless::Bool(false)]),
     Unbuilt::unless("length_penalty", &[Harmless::Number(1.0)]),
-    Unbuilt::unless("skip_special_tokens", &[Harmless::Bool(true)]),
-    Unbuilt::unless("spaces_between_special_tokens", &[Harmless::Bool(true)]),
-    Unbuilt::always("truncate_prompt_tokens").or("shorten the prompt"),
-    Unbuilt::always("prompt_logprobs"),
+    // Either value asks for nothing: the text of tokens is joined without spaces of our own.
+    Unbuilt::unless(
+        "spaces_between_special_tokens",
+        &[Harmless::Bool(true), Harmless::Bool(false)],
+    ),
     Unbuilt::unless("bad_words", &[Harmless::EmptyList]).or("use `logit_bias`"),
-    Unbuilt::unless("priority", &[Harmless::Number(0.0)]),
-    Unbuilt::unless("return_tokens_as_token_ids", &[Harmless::Bool(false)]),
     Unbuilt::unless("watermark", &[Harmless::Bool(false)]),
     Unbuilt::always("kv_transfer_params"),
     Unbuilt::unless("vllm_xargs", &[Harmless::EmptyObject]),

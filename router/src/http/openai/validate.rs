@@ -5,9 +5,10 @@ use crate::http::check;
 use crate::http::decoding::{Decoding, Limits, StopStrings};
 use crate::http::error::{ApiError, Rule};
 use crate::http::ids::Ids;
-use crate::http::model::{GenerationDefaults, ServedName};
+use crate::http::model::GenerationDefaults;
 use crate::http::numbers::Integer;
-use crate::http::openai::types::{AnswerFields, LogitBias, SamplingFields};
+use crate::http::openai::form::Logprobs;
+use crate::http::openai::types::{LogitBias, SamplingFields};
 use crate::http::structure::Structured;
 
 /// Below it a temperature only adds rounding; 0 is greedy.
@@ -22,50 +23,8 @@ const MAX_BIASED_TOKENS: usize = 1024;
 const MAX_ALLOWED_TOKENS: usize = 16_384;
 const MAX_SALT_BYTES: usize = 1024;
 
-/// Which log-probabilities an answer carries.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Logprobs {
-    /// Each token's own.
-    pub wanted: bool,
-    /// And those of this many most likely ones.
-    pub top: u32,
-}
-
-/// In which form the answer comes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct AnswerForm {
-    /// Server-sent events.
-    pub stream: bool,
-    /// With a last chunk of usage.
-    pub include_usage: bool,
-    /// With usage in every chunk.
-    pub continuous_usage: bool,
-    /// With the token ids of prompt and answer.
-    pub token_ids: bool,
-}
-
-/// Checks model and form.
-///
-/// # Errors
-/// When the model is unknown, or stream options come without a stream.
-pub fn answer_form(fields: &AnswerFields, name: &ServedName) -> Result<AnswerForm, ApiError> {
-    name.check(fields.model.as_deref())?;
-    let stream = fields.stream.unwrap_or(false);
-    if fields.stream_options.is_some() && !stream {
-        let message = "`stream_options` is only for `stream`: true; leave it out";
-        return Err(ApiError::invalid("stream_options", Rule::Conflict, message));
-    }
-    let options = fields.stream_options.unwrap_or_default();
-    Ok(AnswerForm {
-        stream,
-        include_usage: options.include_usage.unwrap_or(false),
-        continuous_usage: options.continuous_usage_stats.unwrap_or(false),
-        token_ids: fields.return_token_ids.unwrap_or(false),
-    })
-}
-
 /// What the caller has checked already.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Asked {
     /// From `max_tokens` or its other name.
     pub max_new_tokens: Option<u32>,
@@ -73,6 +32,10 @@ pub struct Asked {
     pub default_max_new_tokens: Option<u32>,
     /// From the route's own fields.
     pub logprobs: Logprobs,
+    /// Sequences a prompt, of which the `n` best are answered; `None`: `n` itself.
+    pub best_of: Option<u32>,
+    /// Whether the prompt is told with its log-probabilities in the place of an echo.
+    pub scored_echo: bool,
     /// Salt of the prefix cache.
     pub cache_salt: u64,
     /// From the fields that ask for one.
@@ -89,13 +52,8 @@ pub fn decoding(
     limits: &Limits,
     defaults: &GenerationDefaults,
 ) -> Result<Decoding, ApiError> {
-    let sampling = sampling(&fields, asked.logprobs, limits, defaults)?;
-    let choices = check::integer("n", fields.n, 1, limits.max_choices)?.unwrap_or(1);
-    if choices > 1 && sampling.temperature == 0.0 {
-        let message =
-            format!("`n` must be 1 when `temperature` is 0: all would be the same. Given: {choices}");
-        return Err(ApiError::invalid("n", Rule::Conflict, message));
-    }
+    let sampling = sampling(&fields, &asked, limits, defaults)?;
+    let choices = choices(&fields, asked.best_of, sampling.temperature > 0.0, limits)?;
     let most = asked.max_new_tokens.unwrap_or(limits.max_total_tokens);
     let min_new_tokens = check::integer("min_tokens", fields.min_tokens, 0, most)?.unwrap_or(0);
     let stop_token_ids = fields.stop_token_ids.unwrap_or_default();
@@ -116,12 +74,47 @@ pub fn decoding(
         },
         structure: asked.structure,
         choices,
+        choice_seeds: Vec::new(),
+        priority: priority(fields.priority)?,
+        skip_special_tokens: fields.skip_special_tokens.unwrap_or(true),
+        prompt_only: asked.max_new_tokens == Some(0),
+    })
+}
+
+/// Sequences a prompt: `best_of`, of which `n` are answered, or `n`.
+fn choices(
+    fields: &SamplingFields,
+    best_of: Option<u32>,
+    drawn: bool,
+    limits: &Limits,
+) -> Result<u32, ApiError> {
+    let n = check::integer("n", fields.n, 1, limits.max_choices)?.unwrap_or(1);
+    let (field, choices) = best_of.map_or(("n", n), |best_of| ("best_of", best_of));
+    if choices < n {
+        let message = format!("`best_of` must be at least `n`. Given: {choices} and {n}");
+        return Err(ApiError::invalid("best_of", Rule::Conflict, message));
+    }
+    if choices > 1 && !drawn {
+        let message =
+            format!("`{field}` must be 1 when `temperature` is 0: all would be the same. Given: {choices}");
+        return Err(ApiError::invalid(field, Rule::Conflict, message));
+    }
+    Ok(choices)
+}
+
+/// Clients count from the front: a lower number runs earlier.
+fn priority(given: Option<Integer>) -> Result<i32, ApiError> {
+    let Some(Integer(value)) = given else { return Ok(0) };
+    i32::try_from(-value).map_err(|_| {
+        let most = i32::MAX;
+        let message = format!("`priority` must be >= -{most} and <= {most}. Given: {value}");
+        ApiError::invalid("priority", Rule::Range, message)
     })
 }
 
 fn sampling(
     fields: &SamplingFields,
-    logprobs: Logprobs,
+    asked: &Asked,
     limits: &Limits,
     defaults: &GenerationDefaults,
 ) -> Result<Sampling, ApiError> {
@@ -171,9 +164,13 @@ fn sampling(
             .unwrap_or(off.presence_penalty),
         logit_bias: logit_bias(fields.logit_bias.as_ref(), limits.vocab_size)?,
         allowed_token_ids: allowed_token_ids(fields.allowed_token_ids.as_deref(), limits.vocab_size)?,
-        logprobs: logprobs.wanted,
-        top_logprobs: logprobs.top,
-        prompt_logprobs: None,
+        // Ranking needs them too.
+        logprobs: asked.logprobs.wanted || asked.best_of.is_some(),
+        top_logprobs: asked.logprobs.top,
+        prompt_logprobs: asked
+            .logprobs
+            .prompt
+            .max(asked.scored_echo.then_some(asked.logprobs.top)),
     })
 }
 
@@ -198,10 +195,11 @@ fn usable(defaults: &GenerationDefaults) -> GenerationDefaults {
 /// `max_completion_tokens`, or `max_tokens`, its older name.
 ///
 /// # Errors
-/// When one is out of range, or both are given and differ.
+/// When one is less than `least` or beyond the limits, or both are given and differ.
 pub fn max_tokens(
     newer: Option<Integer>,
     older: Option<Integer>,
+    least: u32,
     limits: &Limits,
 ) -> Result<Option<u32>, ApiError> {
     if let (Some(newer), Some(older)) = (newer, older)
@@ -222,7 +220,7 @@ pub fn max_tokens(
     } else {
         ("max_tokens", older)
     };
-    check::integer(param, given, 1, limits.max_total_tokens)
+    check::integer(param, given, least, limits.max_total_tokens)
 }
 
 /// The number under which cached blocks are shared; 0 without a salt.

@@ -3,14 +3,7 @@ use crate::http::decoding::tests::limits;
 
 fn check(text: &str, defaults: &GenerationDefaults) -> Result<Decoding, ApiError> {
     let fields: SamplingFields = serde_json::from_str(text).unwrap();
-    let asked = Asked {
-        structure: None,
-        max_new_tokens: None,
-        default_max_new_tokens: None,
-        logprobs: Logprobs::default(),
-        cache_salt: 0,
-    };
-    decoding(fields, asked, &limits(), defaults)
+    decoding(fields, Asked::default(), &limits(), defaults)
 }
 
 fn plain(text: &str) -> Decoding {
@@ -105,11 +98,11 @@ fn biases_and_allowed_tokens_are_of_the_vocabulary() {
 #[test]
 fn both_names_of_the_answers_length_mean_the_same() {
     let number = |value| Some(Integer(value));
-    assert_eq!(max_tokens(number(5), None, &limits()), Ok(Some(5)));
-    assert_eq!(max_tokens(None, number(5), &limits()), Ok(Some(5)));
-    assert_eq!(max_tokens(number(5), number(5), &limits()), Ok(Some(5)));
-    assert_eq!(max_tokens(None, None, &limits()), Ok(None));
-    let error = max_tokens(None, number(65), &limits()).unwrap_err();
+    assert_eq!(max_tokens(number(5), None, 1, &limits()), Ok(Some(5)));
+    assert_eq!(max_tokens(None, number(5), 1, &limits()), Ok(Some(5)));
+    assert_eq!(max_tokens(number(5), number(5), 1, &limits()), Ok(Some(5)));
+    assert_eq!(max_tokens(None, None, 1, &limits()), Ok(None));
+    let error = max_tokens(None, number(65), 1, &limits()).unwrap_err();
     assert_eq!(
         error.to_string(),
         "`max_tokens` must be >= 1 and <= 64. Given: 65"

@@ -1,0 +1,129 @@
+//! Single fields of the routes under `/v1`.
+
+use serde_json::{Value, json};
+use shardline_mock_shard::{EndOfText, TokenSource};
+
+use crate::support::*;
+
+#[tokio::test]
+async fn the_best_of_several_are_answered() {
+    let mut setup = Setup::new();
+    setup.shard.tokens = TokenSource::Hash;
+    let server = setup.start().await;
+    let base = json!({"prompt": ["Hi", "you"], "max_tokens": 6, "temperature": 1, "seed": 3, "logprobs": 0});
+    let scores = |answer: &Value| -> Vec<f64> {
+        let choices = answer["choices"].as_array().unwrap().iter();
+        choices
+            .map(|choice| {
+                let logprobs = choice["logprobs"]["token_logprobs"].as_array().unwrap();
+                logprobs.iter().map(|value| value.as_f64().unwrap()).sum()
+            })
+            .collect()
+    };
+    let all = server
+        .post("/v1/completions", with(base.clone(), json!({"n": 4})))
+        .await
+        .json();
+    let best = server
+        .post("/v1/completions", with(base.clone(), json!({"best_of": 4})))
+        .await
+        .json();
+    let most = |scores: &[f64]| scores.iter().copied().fold(f64::MIN, f64::max);
+    let all_scores = scores(&all);
+    assert_eq!(scores(&best), [most(&all_scores[..4]), most(&all_scores[4..])]);
+    assert_eq!(
+        best["usage"]["completion_tokens"], 48,
+        "all that was generated counts"
+    );
+    let two = with(base.clone(), json!({"best_of": 4, "n": 2, "logprobs": null}));
+    let two = server.post("/v1/completions", two).await.json();
+    let indices: Vec<_> = two["choices"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|choice| &choice["index"])
+        .collect();
+    assert_eq!(indices, [0, 1, 2, 3]);
+    assert_eq!(two["choices"][0]["logprobs"], Value::Null);
+    for more in [
+        json!({"best_of": 2, "n": 3}),
+        json!({"best_of": 2, "stream": true}),
+        json!({"best_of": 2, "temperature": 0}),
+        json!({"best_of": 0}),
+        json!({"best_of": 1000}),
+    ] {
+        let answer = server
+            .post("/v1/completions", with(base.clone(), more.clone()))
+            .await;
+        assert_eq!(
+            (answer.status.as_u16(), &answer.json()["error"]["param"]),
+            (400, &json!("best_of")),
+            "{more}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn tokens_are_called_by_their_ids_on_request() {
+    let server = Server::new().await;
+    let more = json!({"max_tokens": 1, "return_tokens_as_token_ids": true});
+    let body = with(json!({"prompt": "Hi", "logprobs": 1}), more.clone());
+    let answer = server.post("/v1/completions", body).await.json();
+    let logprobs = &answer["choices"][0]["logprobs"];
+    assert_eq!(logprobs["tokens"], json!(["token_id:72"]));
+    assert!(logprobs["top_logprobs"][0].get("token_id:72").is_some());
+    let body = with(
+        chat("Hi"),
+        with(more, json!({"logprobs": true, "top_logprobs": 1})),
+    );
+    let answer = server.post("/v1/chat/completions", body).await.json();
+    let entry = &answer["choices"][0]["logprobs"]["content"][0];
+    assert_eq!(
+        (&entry["token"], &entry["bytes"]),
+        (&json!("token_id:72"), &json!([72]))
+    );
+    assert_eq!(entry["top_logprobs"][0]["token"], "token_id:72");
+}
+
+#[tokio::test]
+async fn special_tokens_are_part_of_the_text_on_request() {
+    let mut setup = Setup::new();
+    setup.shard.tokens = TokenSource::Cycle(vec![72, IM_START, 73]);
+    setup.shard.end_of_text = Some(EndOfText {
+        token: IM_END,
+        after: Some(4),
+        probability: 0.0,
+    });
+    let server = setup.start().await;
+    for (more, text) in [
+        (json!({}), "HI"),
+        (json!({"skip_special_tokens": true}), "HI"),
+        (json!({"skip_special_tokens": false}), "H<|im_start|>I"),
+        (
+            json!({"skip_special_tokens": false, "include_stop_str_in_output": true}),
+            "H<|im_start|>I<|im_end|>",
+        ),
+        (json!({"spaces_between_special_tokens": false}), "HI"),
+    ] {
+        let answer = server
+            .post("/v1/chat/completions", with(chat("x"), more.clone()))
+            .await
+            .json();
+        assert_eq!(answer["choices"][0]["message"]["content"], text, "{more}");
+    }
+}
+
+#[tokio::test]
+async fn priorities_have_a_range() {
+    let server = Server::new().await;
+    for (priority, status) in [
+        (0, 200),
+        (-5, 200),
+        (2_147_483_647, 200),
+        (2_147_483_649_i64, 400),
+    ] {
+        let body = with(chat("x"), json!({"max_tokens": 1, "priority": priority}));
+        let answer = server.post("/v1/chat/completions", body).await;
+        assert_eq!(answer.status, status, "{priority}: {}", answer.text);
+    }
+}
