@@ -129,13 +129,13 @@ pub struct RouterFlags {
     /// Requests that may be in work at once; more are answered 429.
     #[arg(long, env, default_value_t = 128, value_parser = value_parser!(u32).range(1..))]
     pub max_concurrent_requests: u32,
-    /// Largest `best_of` and `n`.
+    /// Largest `best_of` of the native routes.
     #[arg(long, env, default_value_t = 2, value_parser = value_parser!(u32).range(1..))]
     pub max_best_of: u32,
     /// Most stop strings of a request.
     #[arg(long, env, default_value_t = 4)]
     pub max_stop_sequences: u32,
-    /// Largest `top_n_tokens` and `top_logprobs`.
+    /// Largest `top_n_tokens` of the native routes.
     #[arg(long, env, default_value_t = 5)]
     pub max_top_n_tokens: u32,
     /// Most prompt tokens of a request [default: max-total-tokens - 1].

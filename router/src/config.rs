@@ -67,7 +67,7 @@ pub struct HttpConfig {
     pub payload_limit: usize,
     /// Texts that are tokenised at once.
     pub validation_workers: usize,
-    /// Largest `best_of` and `n`.
+    /// Largest `best_of` of the native routes.
     pub max_best_of: u32,
     /// Most stop strings.
     pub max_stop_sequences: u32,

@@ -27,6 +27,8 @@ pub struct Limits {
     pub max_stop_sequences: u32,
     /// Answers a prompt.
     pub max_choices: u32,
+    /// Sequences of which a native request gets the likeliest.
+    pub max_best_of: u32,
     /// Prompts a request.
     pub max_client_batch_size: u32,
 }
@@ -42,6 +44,7 @@ impl Limits {
             max_top_logprobs: info.max_top_logprobs,
             max_top_n_tokens: settings.max_top_n_tokens.min(info.max_top_logprobs),
             max_stop_sequences: settings.max_stop_sequences,
+            max_best_of: settings.max_best_of.min(settings.max_concurrent_requests),
             max_choices: settings.max_concurrent_requests.min(MAX_CHOICES),
             max_client_batch_size: settings.max_client_batch_size,
         }
@@ -154,6 +157,7 @@ pub(in crate::http) mod tests {
             max_top_n_tokens: 5,
             max_stop_sequences: 4,
             max_choices: 8,
+            max_best_of: 2,
             max_client_batch_size: 4,
         }
     }

@@ -35,6 +35,7 @@ mod settings;
 mod sse;
 mod start;
 mod structure;
+mod timing;
 mod tokenize;
 mod trace;
 mod unbuilt;

@@ -24,7 +24,7 @@ pub struct HttpSettings {
     pub max_concurrent_requests: u32,
     /// `--validation-workers`, texts that are tokenised at once.
     pub validation_workers: usize,
-    /// `--max-best-of`, shown in `/info`.
+    /// `--max-best-of` of a native request.
     pub max_best_of: u32,
     /// `--max-stop-sequences` of a request.
     pub max_stop_sequences: u32,

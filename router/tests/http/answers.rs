@@ -16,6 +16,13 @@ async fn a_chat_answer_has_openais_shape() {
         .await;
     assert_eq!(answer.status, 200, "{}", answer.text);
     assert_eq!(answer.header("content-type"), "application/json");
+    assert_eq!(
+        (
+            answer.header("x-prompt-tokens"),
+            answer.header("x-generated-tokens")
+        ),
+        ("21", "14")
+    );
     insta::assert_json_snapshot!(redact(answer.json()));
 }
 

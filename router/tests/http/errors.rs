@@ -289,12 +289,7 @@ async fn what_is_not_built_is_named() {
             (400, "unsupported_parameter".to_owned(), json!(field))
         );
     }
-    for (field, value) in [
-        ("watermark", json!(true)),
-        ("best_of", json!(2)),
-        ("decoder_input_details", json!(true)),
-        ("adapter_id", json!("me/adapter")),
-    ] {
+    for (field, value) in [("watermark", json!(true)), ("adapter_id", json!("me/adapter"))] {
         let answer = server
             .post("/generate", json!({"inputs": "Hi", "parameters": {field: value}}))
             .await;
@@ -387,6 +382,22 @@ async fn native_parameters_are_checked_in_known_words() {
         (
             json!({"max_new_tokens": 0}),
             "`max_new_tokens` must be strictly positive",
+        ),
+        (
+            json!({"best_of": 3, "do_sample": true}),
+            "`best_of` must be > 0 and <= 2. Given: 3",
+        ),
+        (
+            json!({"best_of": 0, "do_sample": true}),
+            "`best_of` must be > 0 and <= 2. Given: 0",
+        ),
+        (
+            json!({"best_of": 2}),
+            "you must use sampling when `best_of` is > 1",
+        ),
+        (
+            json!({"best_of": 2, "do_sample": true, "seed": 1}),
+            "`seed` must not be set when `best_of` > 1",
         ),
         (
             json!({"truncate": 0}),

@@ -1,7 +1,7 @@
 //! `/generate`, `/generate_stream`, `/` and `/tokenize`.
 
-use serde_json::json;
-use shardline_mock_shard::EndOfText;
+use serde_json::{Value, json};
+use shardline_mock_shard::{EndOfText, TokenSource};
 
 use crate::support::*;
 
@@ -123,6 +123,66 @@ async fn the_compatible_route_answers_with_a_list_of_the_full_text() {
     assert_eq!(
         server.post("/generate", body).await.json(),
         json!({"generated_text": "H"})
+    );
+}
+
+#[tokio::test]
+async fn the_prompts_tokens_are_told_on_request() {
+    let server = Server::new().await;
+    let parameters = json!({"max_new_tokens": 1, "decoder_input_details": true});
+    let answer = server
+        .post("/generate", json!({"inputs": "Hi", "parameters": parameters}))
+        .await;
+    insta::assert_json_snapshot!("prefill", answer.json());
+    let answer = server
+        .post(
+            "/generate_stream",
+            json!({"inputs": "Hi", "parameters": parameters}),
+        )
+        .await;
+    assert_eq!(
+        (answer.status.as_u16(), answer.json()["error"].as_str().unwrap()),
+        (
+            422,
+            "Input validation error: `decoder_input_details` == true is not supported when streaming tokens"
+        )
+    );
+}
+
+#[tokio::test]
+async fn the_likeliest_of_several_is_answered_with_the_others_beside_it() {
+    let mut setup = Setup::new();
+    setup.shard.tokens = TokenSource::Hash;
+    setup.settings.max_best_of = 4;
+    let server = setup.start().await;
+    let parameters = json!({"max_new_tokens": 5, "do_sample": true, "best_of": 4, "details": true});
+    let answer = server
+        .post("/generate", json!({"inputs": "Hi", "parameters": parameters}))
+        .await
+        .json();
+    let details = &answer["details"];
+    let others = details["best_of_sequences"].as_array().unwrap();
+    assert_eq!(others.len(), 3);
+    let score = |sequence: &Value| -> f64 {
+        let tokens = sequence["tokens"].as_array().unwrap().iter();
+        tokens.map(|token| token["logprob"].as_f64().unwrap()).sum()
+    };
+    for other in others {
+        assert!(score(other) <= score(details), "{answer}");
+        assert!(other["generated_text"].is_string());
+        // Each could be had alone, by its seed.
+        let alone = json!({"max_new_tokens": 5, "do_sample": true, "seed": other["seed"], "details": true});
+        let alone = server
+            .post("/generate", json!({"inputs": "Hi", "parameters": alone}))
+            .await
+            .json();
+        assert_eq!(alone["details"]["tokens"], other["tokens"]);
+    }
+    let streamed = json!({"inputs": "Hi", "parameters": {"best_of": 2, "do_sample": true}});
+    let answer = server.post("/generate_stream", streamed).await;
+    assert_eq!(
+        answer.json()["error"],
+        "Input validation error: `best_of` != 1 is not supported when streaming tokens"
     );
 }
 

@@ -18,6 +18,7 @@ use crate::http::openai::shapes::Envelope;
 use crate::http::problem::Dialect;
 use crate::http::sse::EventBody;
 use crate::http::start::start;
+use crate::http::timing;
 
 /// The route.
 pub async fn route(State(app): State<Arc<App>>, request: Request) -> Response {
@@ -35,11 +36,15 @@ async fn handle(app: &Arc<App>, request: Request) -> Handled {
         answer: Answer::new(envelope, form, &ready.decoding, &ready.prompts),
         echo,
     };
-    let running = start(app, &served, ready).await?;
-    if form.stream {
+    let mut running = start(app, &served, ready).await?;
+    let (mut response, headers) = if form.stream {
+        let headers = timing::first(&running);
         let events = EventBody::open(running, stream::Chunks::new(answer)).await?;
-        Ok(answer::events(events))
+        (answer::events(events), headers)
     } else {
-        Ok(answer::json(stream::collect(running, &answer).await?))
-    }
+        let body = stream::collect(&mut running, &answer).await?;
+        (answer::json(body), timing::whole(&running))
+    };
+    response.headers_mut().extend(headers);
+    Ok(response)
 }

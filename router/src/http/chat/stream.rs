@@ -60,9 +60,9 @@ struct AssistantMessage {
 ///
 /// # Errors
 /// When a choice fails: a part of an answer is none.
-pub async fn collect(mut running: Running, echoing: &Echoing) -> Result<Vec<u8>, ApiError> {
+pub async fn collect(running: &mut Running, echoing: &Echoing) -> Result<Vec<u8>, ApiError> {
     let Echoing { answer, echo } = echoing;
-    let collected = openai::collect::collect(&mut running, answer).await?;
+    let collected = openai::collect::collect(running, answer).await?;
     let logprobs = answer.form.logprobs;
     let prompt = collected.first().map_or(&[][..], |choice| &choice.prompt_tokens);
     let prompt_logprobs = logprobs

@@ -90,9 +90,9 @@ struct Choice {
 ///
 /// # Errors
 /// When a choice fails: a part of an answer is none.
-pub async fn collect(mut running: Running, echoing: &Echoing) -> Result<Vec<u8>, ApiError> {
+pub async fn collect(running: &mut Running, echoing: &Echoing) -> Result<Vec<u8>, ApiError> {
     let answer = &echoing.answer;
-    let collected = openai::collect::collect(&mut running, answer).await?;
+    let collected = openai::collect::collect(running, answer).await?;
     let choices = openai::collect::best(collected, echoing.n)
         .into_iter()
         .enumerate()
@@ -100,8 +100,8 @@ pub async fn collect(mut running: Running, echoing: &Echoing) -> Result<Vec<u8>,
             index,
             logprobs: answer.form.logprobs.wanted.then(|| {
                 let mut logprobs =
-                    echoing.echo_logprobs(&running, choice.prompt, echo_tokens(echoing, &choice));
-                echoing.extend(&mut logprobs, &running, choice.prompt, &choice.settled);
+                    echoing.echo_logprobs(running, choice.prompt, echo_tokens(echoing, &choice));
+                echoing.extend(&mut logprobs, running, choice.prompt, &choice.settled);
                 logprobs
             }),
             text: echoing.echoed(choice.prompt).to_owned() + &choice.text,

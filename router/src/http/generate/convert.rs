@@ -27,14 +27,14 @@ pub async fn convert(
     }
     let (model, text) = (served.text.clone(), request.inputs.clone());
     let characters = text.chars().count();
-    let mut ids = app
+    let ids = app
         .workers
         .run(move || prompt::encode_text(&model, &text, true))
         .await??;
-    if let Some(keep) = request.truncate {
-        let surplus = ids.len().saturating_sub(keep as usize);
-        ids.drain(..surplus);
-    }
+    let ids = match request.truncate {
+        Some(truncation) => truncation.cut(ids),
+        None => ids,
+    };
     let asked = request.decoding.must_fit().map(|asked| asked.min(MUST_FIT));
     Ok(Ready {
         began,

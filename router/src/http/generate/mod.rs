@@ -1,9 +1,11 @@
 //! `POST /generate`, `/generate_stream` and `/`
 
 mod convert;
+mod shapes;
 mod stream;
 mod types;
 mod validate;
+mod whole;
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -13,9 +15,11 @@ use axum::response::Response;
 
 use crate::http::answer::{self, Handled};
 use crate::http::app::App;
+use crate::http::decoding::Decoding;
 use crate::http::problem::Dialect;
 use crate::http::sse::EventBody;
 use crate::http::start::start;
+use crate::http::timing;
 
 /// What the three routes differ in.
 #[derive(Clone, Copy, Debug)]
@@ -62,22 +66,28 @@ async fn handle(app: &Arc<App>, request: Request, route: Route) -> Handled {
         validate::validate
     };
     let mut request = answer::checked(app, &served, body, validate).await?;
-    // Drawn here, not behind, as the answer tells it.
-    request.decoding.seed.get_or_insert_with(|| app.ids.number());
+    draw_seeds(app, &mut request.decoding);
     let ready = convert::convert(app, &served, &request, began).await?;
-    let running = start(app, &served, ready).await?;
+    let mut running = start(app, &served, ready).await?;
     let answer = stream::Answer::new(&request, route.compatible);
     let follows = route.streams || (route.compatible && request.stream);
-    if follows {
-        let headers = stream::first_headers(&running);
+    let (mut response, headers) = if follows {
+        let headers = timing::first(&running);
         let events = EventBody::open(running, stream::Events::new(answer)).await?;
-        let mut response = answer::events(events);
-        response.headers_mut().extend(headers);
-        Ok(response)
+        (answer::events(events), headers)
     } else {
-        let (body, headers) = stream::collect(running, &answer, route.compatible).await?;
-        let mut response = answer::json(body);
-        response.headers_mut().extend(headers);
-        Ok(response)
+        let body = whole::collect(&mut running, &answer, route.compatible).await?;
+        (answer::json(body), timing::whole(&running))
+    };
+    response.headers_mut().extend(headers);
+    Ok(response)
+}
+
+/// Drawn here, not behind, as the answer tells them: each sequence could be had alone by its own.
+fn draw_seeds(app: &App, decoding: &mut Decoding) {
+    if decoding.choices > 1 {
+        decoding.choice_seeds = (0..decoding.choices).map(|_| app.ids.number()).collect();
+    } else {
+        decoding.seed.get_or_insert_with(|| app.ids.number());
     }
 }

@@ -1,11 +1,11 @@
 //! How the native routes spell their answers.
 
 use bytes::BytesMut;
-use http::{HeaderMap, HeaderName, HeaderValue};
 use serde::Serialize;
-use shardline_text::Tokenizer;
 
+use crate::engine::api::GeneratedToken;
 use crate::http::error::ApiError;
+use crate::http::generate::shapes::{Token, finish_reason};
 use crate::http::generate::validate::GenerateRequest;
 use crate::http::openai::shapes::put_json;
 use crate::http::problem::Dialect;
@@ -17,191 +17,32 @@ use crate::session::{ChoiceEvent, End, TextToken};
 #[derive(Debug)]
 pub struct Answer {
     /// Goes before the text; empty unless the whole text is wanted.
-    before: String,
-    details: bool,
-    top_n_tokens: u32,
-    /// As drawn with; `None` when nothing is drawn.
-    seed: Option<u64>,
+    pub(super) before: String,
+    /// Whether more than the text is told.
+    pub(super) details: bool,
+    /// How many of the most likely tokens are told in the place of each.
+    pub(super) top_n_tokens: u32,
+    /// As drawn with, one a choice; empty when nothing is drawn.
+    pub(super) seeds: Vec<u64>,
 }
 
 impl Answer {
     /// Of a request; `full_text` is what counts when it says nothing.
     #[must_use]
     pub fn new(request: &GenerateRequest, full_text: bool) -> Self {
-        let full_text = request.return_full_text.unwrap_or(full_text);
+        let decoding = &request.decoding;
+        let drawn = decoding.sampling.temperature > 0.0;
+        let seeds = decoding.choice_seeds.iter().copied().chain(decoding.seed);
         Self {
-            before: if full_text {
+            before: if request.return_full_text.unwrap_or(full_text) {
                 request.inputs.clone()
             } else {
                 String::new()
             },
             details: request.details,
             top_n_tokens: request.top_n_tokens,
-            seed: request
-                .decoding
-                .seed
-                .filter(|_| request.decoding.sampling.temperature > 0.0),
+            seeds: seeds.filter(|_| drawn).collect(),
         }
-    }
-
-    fn top_tokens(&self, tokenizer: &Tokenizer, event: &TextToken) -> Vec<Token> {
-        let top = event.token.top.iter().take(self.top_n_tokens as usize);
-        top.map(|(id, logprob)| Token {
-            id: *id,
-            text: tokenizer.token_text(*id),
-            logprob: Some(*logprob),
-            special: tokenizer.is_special(*id),
-        })
-        .collect()
-    }
-}
-
-#[derive(Debug, Serialize)]
-struct Generated {
-    generated_text: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    details: Option<Details>,
-}
-
-#[derive(Debug, Serialize)]
-struct Details {
-    finish_reason: &'static str,
-    generated_tokens: u32,
-    seed: Option<u64>,
-    prefill: [(); 0],
-    tokens: Vec<Token>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    top_tokens: Vec<Vec<Token>>,
-}
-
-#[derive(Debug, Serialize)]
-struct Token {
-    id: u32,
-    text: String,
-    logprob: Option<f32>,
-    special: bool,
-}
-
-impl Token {
-    /// A special token is told by its spelling, which is no part of the text.
-    fn new(tokenizer: &Tokenizer, event: &TextToken) -> Self {
-        let special = tokenizer.is_special(event.token.id);
-        let text = if special {
-            tokenizer.token_text(event.token.id)
-        } else {
-            event.text.clone()
-        };
-        Self {
-            id: event.token.id,
-            text,
-            logprob: event.token.logprob,
-            special,
-        }
-    }
-}
-
-fn finish_reason(end: &End) -> &'static str {
-    match end {
-        End::StopToken(_) => "eos_token",
-        End::StopString(_) => "stop_sequence",
-        End::Length | End::Failed(_) => "length",
-    }
-}
-
-/// Collects the whole answer; `list`: as a list of one.
-///
-/// # Errors
-/// When the generation fails: a part of an answer is none.
-pub async fn collect(
-    mut running: Running,
-    answer: &Answer,
-    list: bool,
-) -> Result<(Vec<u8>, HeaderMap), ApiError> {
-    let mut text = answer.before.clone();
-    let (mut tokens, mut top_tokens) = (Vec::new(), Vec::new());
-    let mut reason = "";
-    while let Some((_, event)) = running.next().await {
-        match event {
-            ChoiceEvent::Started { .. } | ChoiceEvent::Prompt(_) => {}
-            ChoiceEvent::Token(event) => {
-                text.push_str(&event.text);
-                if answer.details {
-                    tokens.push(Token::new(running.tokenizer(), &event));
-                    if answer.top_n_tokens > 0 {
-                        top_tokens.push(answer.top_tokens(running.tokenizer(), &event));
-                    }
-                }
-            }
-            ChoiceEvent::Finished {
-                end: End::Failed(finish),
-                ..
-            } => return Err(running.fail(&finish)),
-            ChoiceEvent::Finished { end, text: rest, .. } => {
-                text.push_str(&rest);
-                reason = finish_reason(&end);
-            }
-        }
-    }
-    let details = answer.details.then(|| Details {
-        finish_reason: reason,
-        generated_tokens: running.accounts().generated_tokens,
-        seed: answer.seed,
-        prefill: [],
-        tokens,
-        top_tokens,
-    });
-    let generated = Generated {
-        generated_text: text,
-        details,
-    };
-    let body = if list {
-        serde_json::to_vec(&[generated])
-    } else {
-        serde_json::to_vec(&generated)
-    };
-    let body = body.map_err(|error| ApiError::Internal {
-        cause: error.to_string(),
-    })?;
-    Ok((body, headers(&running)))
-}
-
-/// The headers of an answer in one piece. Times are in milliseconds, but for `x-compute-time`.
-fn headers(running: &Running) -> HeaderMap {
-    let (times, accounts) = (running.times(), running.accounts());
-    let per_token = times.inference.as_millis() / u128::from(accounts.generated_tokens.max(1));
-    let mut headers = first_headers(running);
-    for (name, value) in [
-        ("x-compute-time", times.total.as_secs_f64().to_string()),
-        ("x-total-time", times.total.as_millis().to_string()),
-        ("x-validation-time", times.validation.as_millis().to_string()),
-        ("x-queue-time", times.queue.as_millis().to_string()),
-        ("x-inference-time", times.inference.as_millis().to_string()),
-        ("x-time-per-token", per_token.to_string()),
-        ("x-prompt-tokens", accounts.prompt_tokens.to_string()),
-        ("x-generated-tokens", accounts.generated_tokens.to_string()),
-    ] {
-        put_header(&mut headers, name, &value);
-    }
-    headers
-}
-
-/// The headers that are known before the first token.
-#[must_use]
-pub fn first_headers(running: &Running) -> HeaderMap {
-    let mut headers = HeaderMap::new();
-    put_header(&mut headers, "x-compute-type", &running.app().compute_type());
-    put_header(
-        &mut headers,
-        "x-compute-characters",
-        &running.facts().prompt_characters.to_string(),
-    );
-    headers
-}
-
-fn put_header(headers: &mut HeaderMap, name: &'static str, value: &str) {
-    // What cannot stand in a header (a device name of another alphabet) is left out.
-    if let Ok(value) = HeaderValue::from_str(value) {
-        headers.insert(HeaderName::from_static(name), value);
     }
 }
 
@@ -250,13 +91,13 @@ impl Events {
         let details = end.filter(|_| self.answer.details).map(|end| StreamDetails {
             finish_reason: finish_reason(end),
             generated_tokens: running.accounts().generated_tokens,
-            seed: self.answer.seed,
+            seed: self.answer.seeds.first().copied(),
             input_length: running.accounts().prompt_tokens,
         });
         let event = Event {
             index: self.index,
             token: Token::new(running.tokenizer(), token),
-            top_tokens: self.answer.top_tokens(running.tokenizer(), token),
+            top_tokens: Token::top(running.tokenizer(), token, self.answer.top_n_tokens),
             generated_text: end.map(|_| self.text.as_str()),
             details,
         };
@@ -300,7 +141,7 @@ impl Spelling for Events {
 
 fn ended(end: &End) -> TextToken {
     let id = if let End::StopToken(id) = end { *id } else { 0 };
-    let token = crate::engine::api::GeneratedToken {
+    let token = GeneratedToken {
         id,
         logprob: None,
         top: Vec::new(),

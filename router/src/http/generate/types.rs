@@ -49,35 +49,17 @@ pub struct Parameters {
     pub seed: Option<Integer>,
     /// Tell this many of the most likely tokens.
     pub top_n_tokens: Option<Integer>,
-    /// Not built but for 1.
-    pub best_of: Option<Given>,
+    /// Generate so many and answer the likeliest.
+    pub best_of: Option<Integer>,
     /// Not built.
     pub watermark: Option<Given>,
-    /// Not built.
-    pub decoder_input_details: Option<Given>,
+    /// Tell the prompt's tokens too.
+    pub decoder_input_details: Option<bool>,
     /// What the text must match.
     pub grammar: Option<GrammarField>,
     /// Not built.
     pub adapter_id: Option<String>,
 }
 
-impl Parameters {
-    /// Fields that are known and not built, each with its value.
-    #[must_use]
-    pub fn unbuilt(&self) -> [(Unbuilt, Option<&Given>); 3] {
-        [
-            (
-                Unbuilt::unless("best_of", &[Harmless::Number(1.0)]),
-                self.best_of.as_ref(),
-            ),
-            (
-                Unbuilt::unless("watermark", &[Harmless::Bool(false)]),
-                self.watermark.as_ref(),
-            ),
-            (
-                Unbuilt::unless("decoder_input_details", &[Harmless::Bool(false)]),
-                self.decoder_input_details.as_ref(),
-            ),
-        ]
-    }
-}
+/// Fields of `parameters` that are known and not built.
+pub const UNBUILT_WATERMARK: Unbuilt = Unbuilt::unless("watermark", &[Harmless::Bool(false)]);

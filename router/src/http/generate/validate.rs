@@ -5,9 +5,10 @@ use crate::http::body::JsonBody;
 use crate::http::check;
 use crate::http::decoding::{Decoding, Limits, StopStrings};
 use crate::http::error::{ApiError, Rule};
-use crate::http::generate::types::{GenerateFields, Parameters};
+use crate::http::generate::types::{GenerateFields, Parameters, UNBUILT_WATERMARK};
 use crate::http::model::ServedName;
 use crate::http::numbers::{Integer, Number};
+use crate::http::prompt::{End, Truncation};
 use crate::http::rules::Rules;
 use crate::http::structure;
 
@@ -22,7 +23,7 @@ pub struct GenerateRequest {
     /// Not empty.
     pub(super) inputs: String,
     /// Keep so many of the prompt's last tokens.
-    pub(super) truncate: Option<u32>,
+    pub(super) truncate: Option<Truncation>,
     /// How tokens are drawn.
     pub(super) decoding: Decoding,
     /// Put the prompt before the text.
@@ -69,10 +70,9 @@ fn check_fields(
     let sampled_by_default = fields.parameters.is_none();
     let parameters = fields.parameters.unwrap_or_default();
     let stream = streams || fields.stream.unwrap_or(false);
-    for (unbuilt, given) in parameters.unbuilt() {
-        if given.is_some_and(|given| !given.passes(unbuilt.harmless)) {
-            return Err(unbuilt.refusal("parameters."));
-        }
+    let watermark = parameters.watermark.as_ref();
+    if watermark.is_some_and(|given| !given.passes(UNBUILT_WATERMARK.harmless)) {
+        return Err(UNBUILT_WATERMARK.refusal("parameters."));
     }
     if let Some(id) = parameters
         .adapter_id
@@ -92,16 +92,72 @@ fn check_fields(
         limits.max_top_n_tokens,
     )?
     .unwrap_or(0);
-    let details = parameters.details.unwrap_or(false);
+    let prefill = parameters.decoder_input_details.unwrap_or(false);
+    if prefill && stream {
+        let message = "`decoder_input_details` == true is not supported when streaming tokens";
+        return Err(ApiError::invalid(
+            "decoder_input_details",
+            Rule::Conflict,
+            message,
+        ));
+    }
+    let best_of = best_of(&parameters, stream, limits)?;
+    let truncate = truncate(parameters.truncate, limits)?;
+    let return_full_text = parameters.return_full_text;
+    let details = parameters.details.unwrap_or(false) || prefill;
+    let told = stream || details || best_of > 1;
+    let decoding = decoding(parameters, sampled_by_default, told, limits)?;
+    if best_of > 1 && decoding.sampling.temperature <= 0.0 {
+        let message = "you must use sampling when `best_of` is > 1";
+        return Err(ApiError::invalid("best_of", Rule::Conflict, message));
+    }
     Ok(GenerateRequest {
         inputs,
-        truncate: truncate(parameters.truncate, limits)?,
-        return_full_text: parameters.return_full_text,
+        truncate,
+        return_full_text,
         details,
         top_n_tokens,
         stream,
-        decoding: decoding(parameters, sampled_by_default, stream || details, limits)?,
+        decoding: Decoding {
+            choices: best_of,
+            sampling: Sampling {
+                prompt_logprobs: prefill.then_some(0),
+                ..decoding.sampling
+            },
+            ..decoding
+        },
     })
+}
+
+/// How many sequences are generated, of which the likeliest is answered.
+fn best_of(parameters: &Parameters, stream: bool, limits: &Limits) -> Result<u32, ApiError> {
+    let Some(Integer(given)) = parameters.best_of else {
+        return Ok(1);
+    };
+    let refused = |rule, message: String| Err(ApiError::invalid("best_of", rule, message));
+    let most = limits.max_best_of;
+    match u32::try_from(given) {
+        Ok(1) => Ok(1),
+        _ if stream => {
+            let message = "`best_of` != 1 is not supported when streaming tokens";
+            refused(Rule::Conflict, message.to_owned())
+        }
+        _ if most <= 1 => {
+            let message = "`best_of` != 1 is not allowed for this endpoint";
+            refused(Rule::Range, message.to_owned())
+        }
+        Ok(best_of) if best_of > 0 && best_of <= most => {
+            if parameters.seed.is_some() {
+                let message = "`seed` must not be set when `best_of` > 1";
+                return refused(Rule::Conflict, message.to_owned());
+            }
+            Ok(best_of)
+        }
+        _ => {
+            let message = format!("`best_of` must be > 0 and <= {most}. Given: {given}");
+            refused(Rule::Range, message)
+        }
+    }
 }
 
 /// `told`: whether the answer tells each token, which it does with its log-probability.
@@ -224,12 +280,15 @@ fn seed(given: Option<Integer>) -> Result<Option<u64>, ApiError> {
     })
 }
 
-fn truncate(given: Option<Integer>, limits: &Limits) -> Result<Option<u32>, ApiError> {
+fn truncate(given: Option<Integer>, limits: &Limits) -> Result<Option<Truncation>, ApiError> {
     let Some(Integer(value)) = given else {
         return Ok(None);
     };
     match u32::try_from(value) {
-        Ok(tokens) if tokens > 0 && tokens <= limits.max_input_tokens => Ok(Some(tokens)),
+        Ok(tokens) if tokens > 0 && tokens <= limits.max_input_tokens => Ok(Some(Truncation {
+            keep: tokens,
+            end: End::Last,
+        })),
         _ => {
             let message = format!(
                 "`truncate` must be strictly positive and less than {}. Given: {value}",
