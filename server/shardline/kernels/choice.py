@@ -44,11 +44,14 @@ class Product:
 def chain_for(rows: int, most_few_rows: int, target: KernelTarget) -> Chain:
     """When kernels of a step with `rows` rows release their successors.
 
-    Measured: early pays for one row, late for few; nothing pays beside library kernels.
+    Measured: early pays for one row, late for few, and for very few the end of the kernel itself;
+    nothing pays beside library kernels.
     """
     if not target.chained_launch or rows > most_few_rows:
         return Chain.OFF
-    return Chain.EARLY if rows == 1 else Chain.LATE
+    if rows == 1:
+        return Chain.EARLY
+    return Chain.AT_EXIT if rows <= 16 else Chain.LATE
 
 
 class Choices:
@@ -102,13 +105,16 @@ def default_one_row_tile(product: Product) -> OneRowTile:
     """Enough programs to fill a card a few times over, 16-byte loads, 32 to 64 weights a thread."""
     columns, inner = product.columns, product.inner
     if product.epilogue is Epilogue.SWIGLU:
-        wide = inner >= 4096
-        return OneRowTile(4, _largest_depth(inner, 1024 if wide else 512), 4 if wide else 2, 128)
+        if inner >= 4096:
+            return OneRowTile(2, _largest_depth(inner, 4096), 8)
+        return OneRowTile(4, _largest_depth(inner, 512), 2, 128)
     if columns >= 32768:
         depth = _largest_depth(inner, 4096)
         return OneRowTile(2 if depth == 4096 else 4, depth, 4)
     if product.epilogue is Epilogue.RESIDUAL:
         if inner >= 2 * columns:
+            if columns >= 4096:
+                return OneRowTile(8, _largest_depth(inner, 1024), 4)
             return OneRowTile(4, _largest_depth(inner, 2048), 2)
         if columns >= 4096:
             return OneRowTile(8, _largest_depth(inner, 1024), 2)
@@ -127,18 +133,18 @@ def default_few_rows_tile(product: Product, rows_block: int, target: KernelTarge
     depth = _largest_depth(inner, (256 if rows_block <= 32 else 128) if modern else 64)
     programs = triton.cdiv(columns, width)
     if product.epilogue is Epilogue.SWIGLU or columns >= 32768:
-        stages = 4 if programs <= target.multiprocessors else 2
+        stages = 4 if programs <= target.multiprocessors else (3 if rows_block == 16 else 2)
         return FewRowsTile(width, min(depth, 128), 1, stages if modern else 3, 8 if wide else 4)
     splits = 1
-    while splits < 4 and programs * splits < 0.7 * target.multiprocessors and (inner // (2 * splits) >= 2048):
+    # Up to 32 rows a split pays for what its parts cost only in a long sum.
+    splittable = inner > 4096 or rows_block > 32 or not modern
+    while splittable and splits < 4 and programs * splits < 0.7 * target.multiprocessors and (inner // (2 * splits) >= 2048):
         splits *= 2
     if not modern:
         return FewRowsTile(width, depth, splits, 3, 4)
     if splits > 1:
-        return FewRowsTile(width, depth, splits, 3 if depth == 256 else 4, 4)
-    if rows_block == 16 and inner >= 4096:
-        depth = min(depth, 128)
-    return FewRowsTile(width, depth, 1, {16: 5, 32: 4}.get(rows_block, 6), 4)
+        return FewRowsTile(width, depth, splits, 3 if rows_block == 32 else 4, 4)
+    return FewRowsTile(width, depth, 1, 4 if rows_block <= 32 else 6, 4)
 
 
 def _largest_depth(inner: int, limit: int) -> int:

@@ -52,11 +52,11 @@ def choose_tile(rows: int, num_kv_heads: int, multiprocessors: int) -> DecodeTil
         splits = max(2, multiprocessors // programs)
         return DecodeTile(keys=64, splits=splits, min_tiles=2, stages=3, warps=4, preload=False)
     if programs <= 2 * multiprocessors:
-        return DecodeTile(keys=32, splits=4, min_tiles=128, stages=3, warps=1, preload=False)
+        return DecodeTile(keys=32, splits=4, min_tiles=128, stages=4, warps=2, preload=False)
     if programs <= 4 * multiprocessors:
         return DecodeTile(keys=32, splits=4, min_tiles=64, stages=4, warps=2, preload=False)
     if programs <= 10 * multiprocessors:
-        return DecodeTile(keys=32, splits=1, min_tiles=1, stages=4, warps=2, preload=False)
+        return DecodeTile(keys=32, splits=1, min_tiles=1, stages=4, warps=1, preload=False)
     return DecodeTile(keys=32, splits=1, min_tiles=1, stages=3, warps=1, preload=False)
 
 
@@ -161,11 +161,12 @@ def _decode_attention_kernel(
     row = tl.program_id(1)
     split = tl.program_id(2)
     GROUP: tl.constexpr = HEADS // KV_HEADS
+    # All of these are under way at once; a branch between them would wait for each.
     token = tl.load(query_starts + row)
-    if tl.load(query_starts + row + 1) - token != 1:
-        return
+    next_token = tl.load(query_starts + row + 1)
     position = tl.load(context_lengths + row) - 1
-    if position < 0:
+    slot = tl.load(slots + row).to(tl.int64)
+    if (next_token - token != 1) | (position < 0):
         return
     first_key = 0
     if WINDOW > 0:
@@ -182,7 +183,6 @@ def _decode_attention_kernel(
     lane = tl.arange(0, TILE)
     in_dim = d < DIM
     in_group = (group[:, None] < GROUP) & in_dim[None, :]
-    slot = tl.load(slots + row).to(tl.int64)
     table = block_tables + slot * table_width
     start = (first_tile + split * per_split) * TILE
     end = tl.minimum(position, start + per_split * TILE)
