@@ -138,7 +138,12 @@ def default_few_rows_tile(product: Product, rows_block: int, target: KernelTarge
     splits = 1
     # Up to 32 rows a split pays for what its parts cost only in a long sum.
     splittable = inner > 4096 or rows_block > 32 or not modern
-    while splittable and splits < 4 and programs * splits < 0.7 * target.multiprocessors and (inner // (2 * splits) >= 2048):
+    while (
+        splittable
+        and splits < 4
+        and programs * splits < 0.7 * target.multiprocessors
+        and (inner // (2 * splits) >= 2048)
+    ):
         splits *= 2
     if not modern:
         return FewRowsTile(width, depth, splits, 3, 4)
