@@ -72,10 +72,6 @@ class Choices:
             return Way.ONE_ROW
         return self._ways.get((product, padded_rows(rows)), Way.FEW_ROWS)
 
-    def prefers_lt(self, rows: int) -> bool:
-        """Whether cublasLt wins over cuBLAS: it does below a full tile of 128 rows."""
-        return self._target.bulk_loads and MOST_FEW_ROWS < rows < 128
-
     def one_row_tile(self, product: Product) -> OneRowTile:
         """The tile of a one-row product."""
         tile = self._one_row.get(product)

@@ -4,7 +4,8 @@ Three ways to run a product, chosen for each by its shape and number of rows (se
 
 - `one_row`: a matrix-vector kernel that normalises its input itself;
 - `few_rows`: a kernel whose norm travels as sums of squares beside the residual stream;
-- `library`: cuBLAS, with norm, residual and activation as kernels of their own.
+- `library`: cuBLAS or cuBLASLt (see `library_products`), with norm, residual and activation as kernels
+  of their own.
 
 Each leaves a note for the next norm that the others can do without, so they mix freely.
 """
@@ -19,6 +20,7 @@ from torch import Tensor
 
 from shardline.kernels.chaining import Chain
 from shardline.kernels.choice import Choices, Product, Way, chain_for
+from shardline.kernels.cublaslt import CublasLt
 from shardline.kernels.embedding import embed
 from shardline.kernels.few_rows import (
     FewRowsScratch,
@@ -27,6 +29,7 @@ from shardline.kernels.few_rows import (
     few_rows_product,
     output_programs,
 )
+from shardline.kernels.library_products import LibraryProducts
 from shardline.kernels.one_row import Epilogue, OneRowTile, one_row_product
 from shardline.kernels.rms_norm import rms_norm
 from shardline.kernels.swiglu import swiglu
@@ -50,7 +53,13 @@ class TritonOps(Ops):
         super().__init__(facts)
         self.target = KernelTarget.of(facts.device)
         self.choices = Choices(self.target)
+        self.library = LibraryProducts(CublasLt.open(facts.device) if self.target.bulk_loads else None)
         self._scratch = FewRowsScratch.allocate(facts.device)
+
+    def pack(self, weight: LinearWeight, gated: bool = False) -> LinearWeight:
+        """Only notes the weight, to measure products with it."""
+        self.library.note(weight.weight)
+        return weight
 
     def embed(
         self, token_ids: Tensor, table: Tensor, first_token: int, next_norm: Norm | None = None
@@ -168,14 +177,8 @@ class TritonOps(Ops):
         return self._product_of_normed(h, weight, product)
 
     def _library(self, x: Tensor, weight: LinearWeight) -> Tensor:
-        """The vendor's product. Which of its two libraries is faster depends on the rows alone."""
-        if not self.choices.prefers_lt(x.shape[0]):
-            return torch.nn.functional.linear(x, weight.weight, weight.bias)
-        torch.backends.cuda.preferred_blas_library("cublaslt")
-        try:
-            return torch.nn.functional.linear(x, weight.weight, weight.bias)
-        finally:
-            torch.backends.cuda.preferred_blas_library("cublas")
+        """The vendor's product."""
+        return self.library.product(x, weight.weight, weight.bias)
 
     def _one_row(
         self, x: Tensor, weight: LinearWeight, out: Tensor, product: Product, norm: Norm | None
