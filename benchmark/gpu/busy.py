@@ -88,8 +88,8 @@ class Window:
     began_s: float = field(default_factory=time.perf_counter)
     start_ns: int = 0
     end_ns: int = 0
-    steps: int = 0
     rows: int = 0
+    launches_ns: list[int] = field(default_factory=list)
     found: tuple[list[Span], list[Span]] = ((), ())
 
     def launched(self, rows: int) -> None:
@@ -102,21 +102,25 @@ class Window:
                 self.recorder.start()
             self.start_ns = time.time_ns()
         elif passed < self.after_s + self.length_s:
-            self.steps += 1
+            self.launches_ns.append(time.time_ns())
             self.rows += rows
         else:
             self.end_ns = time.time_ns()
             if self.recorder:
                 self.found = self.recorder.stop()
 
+    def steps_from(self, start_ns: int) -> int:
+        """Launches since a moment of the window."""
+        return sum(launch >= start_ns for launch in self.launches_ns)
+
     @property
     def step_us(self) -> float:
-        return (self.end_ns - self.start_ns) / 1e3 / self.steps
+        return (self.end_ns - self.start_ns) / 1e3 / len(self.launches_ns)
 
     def line(self) -> str:
         """For people."""
         seconds = (self.end_ns - self.start_ns) / 1e9
-        return f"{self.steps} steps of {self.step_us:.0f} us, {self.rows / seconds:.0f} rows/s"
+        return f"{len(self.launches_ns)} steps of {self.step_us:.0f} us, {self.rows / seconds:.0f} rows/s"
 
 
 def watch_load(fleet: Fleet, watched: WatchedRunner, load: Load, window: Window) -> LoadResult:
@@ -158,8 +162,7 @@ def record_load(fleet: Fleet, watched: WatchedRunner, load: Load, after_s: float
     # The first launches of the window pay for the recorder's start: leave a fifth out.
     start = window.start_ns + (window.end_ns - window.start_ns) // 5
     summary = summarise(device, start, window.end_ns)
-    steps = max(1, window.steps * 4 // 5)
-    print_work(f"{load.concurrency} x {load.prompt}/{load.output}", summary, steps, 24)
+    print_work(f"{load.concurrency} x {load.prompt}/{load.output}", summary, window.steps_from(start), 24)
     print(plain.line("the whole load, not recorded:"))
     print(f"the window not recorded: {plain_window.line()}; recorded: {window.line()}")
     idle_us = sum(gap.us for gap in summary.gaps)
