@@ -10,6 +10,7 @@ query may see is never part of a sum, so nothing of an earlier sequence reaches 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -50,10 +51,12 @@ class TritonAttention(AttentionBackend):
     _cache: Tensor
     _scratch: decode_attention.DecodeScratch
     _plan: prefill_attention.PrefillPlan
+    _branch: torch.cuda.Stream | None
 
     def __init__(self, facts: AttentionFacts) -> None:
         super().__init__(facts)
         cos, sin = facts.rope
+        self._branch = None
         self._target = KernelTarget.of(facts.device)
         self._geometry = HeadGeometry(facts.num_heads, facts.num_kv_heads, facts.head_dim, cos, sin)
         self._prefill_tile = prefill_attention.choose_tile(facts.head_dim, self._target.capability)
@@ -94,31 +97,59 @@ class TritonAttention(AttentionBackend):
 
     def forward(self, layer: int, qkv: Tensor, norm: QueryKeyNorm | None, metadata: object) -> Tensor:
         assert isinstance(metadata, TritonMetadata)
-        facts, rows, cache = self.facts, metadata.rows, self._cache[layer]
+        facts = self.facts
         out = qkv.new_empty((qkv.shape[0], facts.num_heads * facts.head_dim))
         head_norm = None
         if norm is not None:
             head_norm = HeadNorm(norm.query.weight, norm.key.weight, norm.query.epsilon)
+        on_card = facts.device.type == "cuda"
+        if metadata.chunks and metadata.singles and on_card and torch.cuda.is_current_stream_capturing():
+            self._beside(
+                lambda: self._chunks(layer, qkv, head_norm, metadata, out),
+                lambda: self._singles(layer, qkv, head_norm, metadata, out),
+            )
+            return out
         if metadata.chunks:
             self._chunks(layer, qkv, head_norm, metadata, out)
         if metadata.singles:
-            decode_attention.decode_attention(
-                qkv,
-                cache,
-                self._geometry,
-                rows.block_tables,
-                rows.slots,
-                rows.query_starts,
-                rows.context_lengths,
-                out,
-                self._scratch,
-                metadata.decode_tile,
-                scale=facts.scale,
-                norm=head_norm,
-                window=facts.windows[layer],
-                chain=metadata.chain,
-            )
+            self._singles(layer, qkv, head_norm, metadata, out)
         return out
+
+    def _beside(self, chunks: Callable[[], None], singles: Callable[[], None]) -> None:
+        """Both as branches of the graph: chunks wait for arithmetic, single tokens for the memory.
+
+        No row of one reads or writes what the other's rows write. Chunks are launched first, since
+        single tokens fill every multiprocessor.
+        """
+        current = torch.cuda.current_stream(self.facts.device)
+        if self._branch is None:
+            self._branch = torch.cuda.Stream(self.facts.device)
+        self._branch.wait_stream(current)
+        with torch.cuda.stream(self._branch):
+            chunks()
+        singles()
+        current.wait_stream(self._branch)
+
+    def _singles(
+        self, layer: int, qkv: Tensor, norm: HeadNorm | None, metadata: TritonMetadata, out: Tensor
+    ) -> None:
+        facts, rows = self.facts, metadata.rows
+        decode_attention.decode_attention(
+            qkv,
+            self._cache[layer],
+            self._geometry,
+            rows.block_tables,
+            rows.slots,
+            rows.query_starts,
+            rows.context_lengths,
+            out,
+            self._scratch,
+            metadata.decode_tile,
+            scale=facts.scale,
+            norm=norm,
+            window=facts.windows[layer],
+            chain=metadata.chain,
+        )
 
     def _chunks(
         self, layer: int, qkv: Tensor, norm: HeadNorm | None, metadata: TritonMetadata, out: Tensor
