@@ -53,7 +53,7 @@ def main() -> None:
             model_type="none", dtype="none", device="none", rank=0, world_size=1, vocab_size=49_152,
             max_position=4096, attention_backend="none", block_size=16, num_blocks=4096, bytes_per_block=1,
             max_step_tokens=4096, max_sequences=4096, max_top_logprobs=0, version="0", step_token_edges=[],
-            features=[], weight_bytes=0, load_s=0.0, warmup_s=0.0,
+            features=[], weight_bytes=0, load_s=0.0, warmup_s=0.0, start_phases=[],
         )  # fmt: skip
         endpoint.set_phase(Phase.READY)
         runner = threading.Thread(target=play_runner, args=(endpoint,))

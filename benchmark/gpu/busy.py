@@ -269,6 +269,8 @@ def start(arguments: argparse.Namespace) -> tuple[Fleet, WatchedRunner]:
         max_total_tokens=8192,
     )
     shard = assemble(config, lambda phase, message: None)
+    while shard.runner.work_ahead():
+        pass
     watched = WatchedRunner(shard.runner)
     watched_shard: Shard = replace(shard, runner=watched)
     return Fleet(watched_shard), watched

@@ -42,11 +42,14 @@ class Endpoint:
         weight_bytes: int,
         load_s: float,
         warmup_s: float,
+        start_phases: Sequence[tuple[str, float]],
     ) -> None:
         """What Info answers (see InfoResponse), and the limits that every step is checked against."""
 
-    def next(self) -> Frame | None:
+    def next(self, timeout_s: float | None = None) -> Frame | None:
         """Waits for the next step without the GIL; None once the endpoint is closed.
+
+        Raises TimeoutError when no step comes within `timeout_s`; without it there is no limit.
 
         Steps are checked: array lengths, ids and numbers in their ranges, rows of living sequences,
         at most `max_step_tokens` tokens and `max_sequences` living sequences. Signal handlers run

@@ -25,7 +25,8 @@ class ShardConfig:
     """What `shardline-server serve` was asked. None: the default of the device or the model.
 
     `cuda_graphs`: batch sizes to capture; empty: the default ones, (0,): none.
-    `threads`: of OMP_NUM_THREADS.
+    `threads`: of OMP_NUM_THREADS. `cache_folder`: where compiled kernels and what a start measures may
+    be kept. `keeps_kernels`: whether kernels are kept there; not when TRITON_CACHE_DIR says where.
     """
 
     model_path: Path
@@ -51,6 +52,8 @@ class ShardConfig:
     json_output: bool = False
     log_level: str = "info"
     threads: int | None = None
+    cache_folder: Path | None = None
+    keeps_kernels: bool = True
 
     @property
     def socket_path(self) -> str:
@@ -110,6 +113,8 @@ def shard_config(arguments: argparse.Namespace, environment: Mapping[str, str] |
         **{name: values[name] for name in names},
         log_level=log_level(variables),
         threads=_threads(variables),
+        cache_folder=_cache_folder(variables),
+        keeps_kernels=not variables.get("TRITON_CACHE_DIR"),
     )
 
 
@@ -127,6 +132,14 @@ def log_level(variables: Mapping[str, str] | None = None) -> str:
 def _threads(variables: Mapping[str, str]) -> int | None:
     given = variables.get("OMP_NUM_THREADS", "").split(",")[0]
     return int(given) if given.isdigit() and int(given) > 0 else None
+
+
+def _cache_folder(variables: Mapping[str, str]) -> Path | None:
+    """Of XDG_CACHE_HOME, else in the home folder; relative paths are to be ignored."""
+    caches, home = variables.get("XDG_CACHE_HOME", ""), variables.get("HOME", "")
+    if caches.startswith("/"):
+        return Path(caches) / "shardline"
+    return Path(home) / ".cache" / "shardline" if home.startswith("/") else None
 
 
 def _whole(least: int) -> Callable[[str], int]:

@@ -39,14 +39,14 @@ def serve(config: ShardConfig) -> int:
         endpoint.set_info(shard.info)
         endpoint.set_phase(Phase.READY)
         log.info(
-            "rank %d serves %s on %s: %s, %d KV blocks of %d tokens, loaded in %.1f s",
+            "rank %d serves %s on %s: %s, %d KV blocks of %d tokens; its start: %s",
             config.rank,
             config.model_path.name,
             shard.info.device,
             shard.info.dtype,
             shard.info.num_blocks,
             shard.info.block_size,
-            shard.info.load_s + shard.info.warmup_s,
+            ", ".join(f"{name} {seconds:.2f} s" for name, seconds in shard.info.start_phases),
         )
         run_steps(shard.runner, endpoint, threaded=shard.device.type == "cuda")
     except Exception as error:

@@ -14,7 +14,7 @@ class FakeEndpoint:
         self.frames = iter(frames)
         self.log = []
 
-    def next(self):
+    def next(self, timeout_s=None):
         return None if self.log and self.log[-1] == "closed" else next(self.frames, None)
 
     def send(self, frame, outcome):
@@ -35,6 +35,9 @@ class FakeRunner:
 
     def complete(self, pending):
         return pending.frame.step_id * 10
+
+    def work_ahead(self):
+        return False
 
 
 class PendingFrame:
@@ -88,3 +91,65 @@ def test_a_step_that_fails_ends_the_loop(threaded):
     with pytest.raises(RuntimeError, match="the device is lost"):
         run_steps(Failing(), endpoint, threaded)
     assert not threaded or endpoint.log == [("fail", "a step failed: the device is lost"), "closed"]
+
+
+class Quiet(FakeEndpoint):
+    """No frame comes in time wherever a None stands."""
+
+    def next(self, timeout_s=None):
+        frame = super().next()
+        if frame == "nothing":
+            assert timeout_s is not None, "it waits for ever though there is something to do"
+            self.log.append("quiet")
+            raise TimeoutError
+        return frame
+
+
+class Ahead(FakeRunner):
+    """Has work for `left` idle moments. `log`: shared with the endpoint."""
+
+    def __init__(self, endpoint, left):
+        self.endpoint = endpoint
+        self.left = left
+
+    def work_ahead(self):
+        self.endpoint.log.append("ahead")
+        self.left -= 1
+        return self.left > 0
+
+
+def test_idle_moments_are_used_one_piece_at_a_time():
+    endpoint = Quiet(["nothing", Frame(1), "nothing"])
+    run_steps(Ahead(endpoint, 2), endpoint, threaded=False)
+    assert [entry for entry in endpoint.log if entry in ("quiet", "ahead")] == ["quiet", "ahead"] * 2
+
+
+def test_nothing_is_done_ahead_while_a_step_is_under_way():
+    class Slow(Ahead):
+        def complete(self, pending):
+            released.wait(timeout=30)
+            return super().complete(pending)
+
+    class Releasing(Quiet):
+        def next(self, timeout_s=None):
+            if self.log.count("quiet") == 3:
+                released.set()
+            return super().next(timeout_s)
+
+    released = threading.Event()
+    endpoint = Releasing([Frame(1), "nothing", "nothing", "nothing", Frame(2)])
+    run_steps(Slow(endpoint, 1), endpoint, threaded=True)
+    assert "ahead" not in endpoint.log
+
+
+def test_without_work_ahead_the_loop_waits_for_frames_alone():
+    limits = []
+
+    class Noting(Quiet):
+        def next(self, timeout_s=None):
+            limits.append(timeout_s)
+            return super().next(timeout_s)
+
+    endpoint = Noting(["nothing", Frame(1), Frame(2)])
+    run_steps(Ahead(endpoint, 1), endpoint, threaded=False)
+    assert limits[0] is not None and limits[1:] == [None, None, None]

@@ -258,6 +258,10 @@ fn info() -> InfoResponse {
         start: Some(StartTimings {
             load_s: 1.5,
             warmup_s: 0.25,
+            phases: vec![StartPhase {
+                name: "read".to_owned(),
+                seconds: 1.25,
+            }],
         }),
     }
 }

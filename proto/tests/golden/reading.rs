@@ -157,6 +157,14 @@ pub fn info(bytes: &[u8]) -> Value {
             "bytes_per_block": group.bytes_per_block,
         })
     });
+    let start = info.start.map(|start| {
+        let phases = start.phases.iter().map(|phase| json!({ "name": phase.name, "seconds": phase.seconds }));
+        json!({
+            "load_s": start.load_s,
+            "warmup_s": start.warmup_s,
+            "phases": phases.collect::<Vec<_>>(),
+        })
+    });
     json!({
         "model_type": info.model_type,
         "dtype": info.dtype,
@@ -174,7 +182,7 @@ pub fn info(bytes: &[u8]) -> Value {
         "version": info.version,
         "features": info.features,
         "weight_bytes": info.weight_bytes,
-        "start": info.start.map(|start| json!({ "load_s": start.load_s, "warmup_s": start.warmup_s })),
+        "start": start,
     })
 }
 

@@ -10,7 +10,7 @@ use shardline_proto::parts::Assembler;
 use shardline_proto::v1::shard_server::{Shard, ShardServer};
 use shardline_proto::v1::{
     CompileGrammarRequest, CompileGrammarResponse, HealthRequest, HealthResponse, InfoRequest, InfoResponse,
-    KvGroup, Phase, StartTimings, StepRequest, StepResponse,
+    KvGroup, Phase, StartPhase, StartTimings, StepRequest, StepResponse,
 };
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -84,7 +84,13 @@ impl Shared {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             features: vec!["prompt_logprobs".to_owned(), "grammar".to_owned()],
             weight_bytes: 0,
-            start: Some(StartTimings::default()),
+            start: Some(StartTimings {
+                phases: vec![StartPhase {
+                    name: "read".to_owned(),
+                    seconds: 0.25,
+                }],
+                ..StartTimings::default()
+            }),
         }
     }
 }

@@ -60,6 +60,8 @@ pub struct EngineInfo {
     pub max_top_logprobs: u32,
     /// Optional abilities of the shard ("prompt_logprobs", …).
     pub features: Vec<String>,
+    /// Phases of the shard's start: name and milliseconds.
+    pub start_ms: Vec<(String, u32)>,
 }
 
 /// How tokens are drawn. Validated: every number is finite and in its range.

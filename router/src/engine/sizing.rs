@@ -96,6 +96,7 @@ pub(super) fn size(config: &EngineConfig, group: &GroupInfo) -> Result<(Config, 
         attention_backend: group.attention_backend.clone(),
         max_top_logprobs: group.max_top_logprobs,
         features: group.features.clone(),
+        start_ms: group.start_ms.clone(),
     };
     Ok((scheduler, info))
 }
@@ -106,6 +107,7 @@ pub(super) fn same_model(before: &GroupInfo, after: &GroupInfo) -> bool {
     let neutral = |info: &GroupInfo| GroupInfo {
         num_blocks: 0,
         device: String::new(),
+        start_ms: Vec::new(),
         ..info.clone()
     };
     neutral(before) == neutral(after)
@@ -131,6 +133,7 @@ mod tests {
             attention_backend: "torch".to_owned(),
             max_top_logprobs: 20,
             features: Vec::new(),
+            start_ms: vec![("read".to_owned(), 250)],
         }
     }
 
@@ -208,6 +211,7 @@ mod tests {
     fn a_group_may_come_back_with_less_memory_but_not_as_another_model() {
         let smaller = GroupInfo {
             num_blocks: 10,
+            start_ms: Vec::new(),
             ..group()
         };
         assert!(same_model(&group(), &smaller));

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::extract::State;
 use axum::response::Response;
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use crate::http::answer;
 use crate::http::app::App;
@@ -34,6 +34,17 @@ struct Info<'a> {
     max_batch_prefill_tokens: Option<u32>,
     max_batch_total_tokens: Option<u32>,
     block_size: Option<u32>,
+    /// Seconds of each phase of the shard's start.
+    start_s: Option<Phases<'a>>,
+}
+
+struct Phases<'a>(&'a [(String, u32)]);
+
+impl Serialize for Phases<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let phases = self.0.iter().map(|(name, ms)| (name, f64::from(*ms) / 1e3));
+        serializer.collect_map(phases)
+    }
 }
 
 /// What is served and within which limits. No secrets, no paths of the machine.
@@ -64,6 +75,7 @@ pub async fn route(State(app): State<Arc<App>>) -> Response {
         max_batch_prefill_tokens: engine.map(|info| info.max_step_tokens),
         max_batch_total_tokens: engine.map(|info| info.kv_cache_tokens),
         block_size: engine.map(|info| info.block_size),
+        start_s: engine.map(|info| Phases(&info.start_ms)),
     };
     answer::json(serde_json::to_vec(&info).unwrap_or_default())
 }

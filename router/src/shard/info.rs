@@ -36,6 +36,8 @@ pub struct GroupInfo {
     pub max_top_logprobs: u32,
     /// Optional abilities that every rank has.
     pub features: Vec<String>,
+    /// Phases of the first rank's start: name and milliseconds.
+    pub start_ms: Vec<(String, u32)>,
 }
 
 impl GroupInfo {
@@ -63,6 +65,7 @@ impl GroupInfo {
             attention_backend: first.attention_backend.clone(),
             max_top_logprobs: first.max_top_logprobs,
             features: first.features.clone(),
+            start_ms: start_ms(first),
         };
         for (rank, info) in infos.iter().enumerate() {
             joined.join_rank(rank as u32, info)?;
@@ -108,6 +111,13 @@ impl GroupInfo {
             None => Ok(()),
         }
     }
+}
+
+fn start_ms(info: &InfoResponse) -> Vec<(String, u32)> {
+    let phases = info.start.iter().flat_map(|start| &start.phases);
+    phases
+        .map(|phase| (phase.name.clone(), (phase.seconds * 1e3) as u32))
+        .collect()
 }
 
 fn kv_group(info: &InfoResponse) -> Result<&KvGroup, GroupError> {

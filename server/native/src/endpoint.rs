@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use bytes::Bytes;
-use pyo3::exceptions::{PyOSError, PyValueError};
+use pyo3::exceptions::{PyOSError, PyTimeoutError, PyValueError};
 use pyo3::prelude::*;
 use shardline_endpoint as rust;
 
@@ -39,7 +39,7 @@ impl Endpoint {
     #[pyo3(signature = (
         *, model_type, dtype, device, rank, world_size, vocab_size, max_position, attention_backend,
         block_size, num_blocks, bytes_per_block, max_step_tokens, max_sequences, max_top_logprobs,
-        version, step_token_edges, features, weight_bytes, load_s, warmup_s
+        version, step_token_edges, features, weight_bytes, load_s, warmup_s, start_phases
     ))]
     #[expect(clippy::too_many_arguments, reason = "they are Python's keyword arguments")]
     fn set_info(
@@ -64,7 +64,12 @@ impl Endpoint {
         weight_bytes: u64,
         load_s: f32,
         warmup_s: f32,
+        start_phases: Vec<(String, f32)>,
     ) {
+        let phases = start_phases
+            .into_iter()
+            .map(|(name, seconds)| rust::StartPhase { name, seconds })
+            .collect();
         self.inner.set_info(rust::InfoResponse {
             model_type,
             dtype,
@@ -86,22 +91,36 @@ impl Endpoint {
             version,
             features,
             weight_bytes,
-            start: Some(rust::StartTimings { load_s, warmup_s }),
+            start: Some(rust::StartTimings {
+                load_s,
+                warmup_s,
+                phases,
+            }),
         });
     }
 
-    fn next(&self, py: Python<'_>) -> PyResult<Option<Frame>> {
+    #[pyo3(signature = (timeout_s = None))]
+    fn next(&self, py: Python<'_>, timeout_s: Option<f64>) -> PyResult<Option<Frame>> {
+        let limit = match timeout_s.map(Duration::try_from_secs_f64) {
+            None => Duration::MAX,
+            Some(Ok(limit)) => limit,
+            Some(Err(error)) => return Err(PyValueError::new_err(format!("timeout_s: {error}"))),
+        };
         let mut waited = Duration::ZERO;
         loop {
-            match py.detach(|| self.inner.next(SIGNAL_CHECK)) {
+            let wait = SIGNAL_CHECK.min(limit.saturating_sub(waited));
+            match py.detach(|| self.inner.next(wait)) {
                 rust::Next::Frame(frame, wait) => {
                     waited += wait;
                     let wait_us = u32::try_from(waited.as_micros()).unwrap_or(u32::MAX);
                     return Frame::new(py, *frame, wait_us).map(Some);
                 }
                 rust::Next::TimedOut => {
-                    waited += SIGNAL_CHECK;
+                    waited += wait;
                     py.check_signals()?;
+                    if waited >= limit {
+                        return Err(PyTimeoutError::new_err("no step came in time"));
+                    }
                 }
                 rust::Next::Closed => return Ok(None),
             }

@@ -252,7 +252,7 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class ShardInfo:
-    """`shardline.v1.InfoResponse`."""
+    """`shardline.v1.InfoResponse`. `start_phases`: names and seconds."""
 
     model_type: str
     dtype: str
@@ -274,13 +274,17 @@ class ShardInfo:
     weight_bytes: int
     load_s: float
     warmup_s: float
+    start_phases: tuple[tuple[str, float], ...]
 
 
 class Endpoint(Protocol):
     """What the runner asks of the wire."""
 
-    def next(self) -> FrameFields | None:
-        """Waits for the next step; none when the endpoint is shut down."""
+    def next(self, timeout_s: float | None = None) -> FrameFields | None:
+        """Waits for the next step; none when the endpoint is shut down.
+
+        Raises `TimeoutError` when none comes within `timeout_s`.
+        """
         ...
 
     def send(self, frame: FrameFields, outcome: Outcome) -> None:

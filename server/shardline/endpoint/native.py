@@ -23,9 +23,9 @@ class NativeEndpoint:
         """What Info answers."""
         self._native.set_info(**asdict(info))
 
-    def next(self) -> FrameFields | None:
-        """Waits for the next step; none when the endpoint is closed."""
-        return self._native.next()
+    def next(self, timeout_s: float | None = None) -> FrameFields | None:
+        """Waits for the next step; none when the endpoint is closed. `TimeoutError`: none came."""
+        return self._native.next(timeout_s)
 
     def send(self, frame: FrameFields, outcome: Outcome) -> None:
         """Answers a step; dropped when its session is over."""

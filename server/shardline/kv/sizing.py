@@ -5,6 +5,8 @@ Every rank computes its own number from its own memory; the group serves the sma
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -15,6 +17,9 @@ CPU_TARGET_SEQUENCES = 8
 CPU_LIMIT_BYTES = 2 * GIB
 CPU_MEMORY_SHARE = 0.25
 STEP_MARGIN_BYTES = 2 * GIB
+MEASURED_MARGIN_BYTES = 512 << 20
+SMALLER = 0.9
+log = logging.getLogger("shardline.kv")
 
 
 class KvCacheError(ValueError):
@@ -38,10 +43,16 @@ class KvRequest:
 def step_bytes(tokens: int, rows: int, widths: tuple[int, ...], vocab_size: int, value_bytes: int) -> int:
     """A bound of what a step's tensors take at once, with what captured graphs and libraries need.
 
-    `widths`: of the tensors that a layer holds beside each other, in values a token. A row that
-    samples holds its logits as they come and a few times in float32.
+    `widths`: of the tensors that a layer holds beside each other, in values a token.
     """
-    return STEP_MARGIN_BYTES + tokens * sum(widths) * value_bytes + rows * vocab_size * (value_bytes + 4 * 4)
+    return (
+        STEP_MARGIN_BYTES + tokens * sum(widths) * value_bytes + logits_bytes(rows, vocab_size, value_bytes)
+    )
+
+
+def logits_bytes(rows: int, vocab_size: int, value_bytes: int) -> int:
+    """A row that samples holds its logits as they come and a few times in float32."""
+    return rows * vocab_size * (value_bytes + 4 * 4)
 
 
 def blocks_for_tokens(tokens: int, block_size: int) -> int:
@@ -71,6 +82,29 @@ def gpu_blocks(request: KvRequest, free_bytes: int, total_bytes: int, memory_fra
         return _at_least_one(blocks_for_tokens(request.tokens, request.block_size), request)
     usable = free_bytes - int(total_bytes * (1.0 - memory_fraction)) - request.reserved_bytes
     return _at_least_one(usable // request.bytes_per_block, request)
+
+
+def allocate_blocks(
+    blocks: int,
+    allocate: Callable[[int], bool],
+    agree: Callable[[int], int],
+    request: KvRequest,
+) -> int:
+    """Allocates `blocks`, or as many fewer as memory turns out to allow; returns how many.
+
+    Memory that was free a moment ago may be another process's by now. `allocate`: false when there
+    is not enough; `agree`: the smallest of all ranks' values, since all must have the same number.
+    """
+    while not agree(int(allocate(blocks))):
+        fewer = _at_least_one(int(blocks * SMALLER), request)
+        log.warning(
+            "the device has no memory for %d KV blocks any more; trying %d (%d tokens)",
+            blocks,
+            fewer,
+            fewer * request.block_size,
+        )
+        blocks = fewer
+    return blocks
 
 
 def _at_least_one(blocks: int, request: KvRequest) -> int:

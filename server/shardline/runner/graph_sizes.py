@@ -44,6 +44,11 @@ class GraphSize:
     chunk_rows: int
 
     @property
+    def is_decode(self) -> bool:
+        """Whether every token is a row's only one and is sampled from."""
+        return self.chunk_rows == 0
+
+    @property
     def padding(self) -> Padding:
         """What the step's inputs are padded to."""
         return Padding(rows=self.rows, tokens=self.tokens)
@@ -89,6 +94,11 @@ class GraphSizes:
         }
         order = sorted(decode, key=lambda size: -size.tokens)
         return (*sorted(mixed, key=lambda size: -size.tokens), *order)
+
+    def largest(self) -> tuple[GraphSize, ...]:
+        """The size of most tokens and the one of most sampled rows: no other needs more memory."""
+        rows = min(self.max_rows, self.most_tokens)
+        return GraphSize(rows, self.most_tokens, rows), self._decode(self.max_rows)
 
     def decode_sizes(self) -> tuple[GraphSize, ...]:
         """All decode sizes, the largest first."""

@@ -1,9 +1,10 @@
 """Steps as captured CUDA graphs.
 
 A graph reads everything that changes between steps from the static inputs (`InputBuffers`) and from
-the batch's device state, so one capture serves all steps of its padded size. A size is captured when
-it is first needed, from inputs of padding alone; capturing runs nothing. Where no sampled row needs
-the host between forward pass and sampling, both are one graph that also keeps the last tokens.
+the batch's device state, so one capture serves all steps of its padded size. It is made from inputs
+of padding alone; capturing runs nothing. When that happens is `GraphStore`'s choice; until then the
+size's steps run launch by launch. Where no sampled row needs the host between forward pass and
+sampling, both are one graph that also keeps the last tokens.
 
 All graphs share one memory pool. They run one after another in one stream, so what one leaves
 behind may be overwritten by the next.
@@ -11,9 +12,11 @@ behind may be overwritten by the next.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from enum import Enum
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -22,16 +25,21 @@ from torch import Tensor
 from shardline.attention.base import HostRows
 from shardline.kernels.chaining import Chain
 from shardline.kernels.choice import MOST_FEW_ROWS, chain_for
-from shardline.kernels.compilation import compile_missing, dry_run
 from shardline.kernels.embedding import resolve_tokens
 from shardline.kernels.sampling import SamplingScratch, SamplingTable, sample
 from shardline.kernels.target import KernelTarget
 from shardline.runner.batch import StepPlan
 from shardline.runner.forward import EagerForward
 from shardline.runner.graph_sizes import GraphSize, GraphSizes
+from shardline.runner.graph_store import GraphStore, GraphWork
 from shardline.runner.inputs import InputBuffers, Padding, StepInputs
 from shardline.sampling.sampler import Sampled
 from shardline.sampling.state import SamplingState
+
+LEAST_FREE_BYTES = 256 << 20
+MOST_GRAPHS = 320
+Result = TypeVar("Result")
+log = logging.getLogger("shardline.graphs")
 
 
 class Sampling(Enum):
@@ -51,8 +59,19 @@ class Captured:
 
 
 @dataclass(frozen=True, slots=True)
+class GraphKey:
+    """What one graph serves."""
+
+    size: GraphSize
+    sampling: Sampling
+
+
+@dataclass(frozen=True, slots=True)
 class GraphParts:
-    """What graphs are made from. `vocab_size`: of the model."""
+    """What graphs are made from. `vocab_size`: of the model.
+
+    `joins`: whether a graph may sample; with several ranks only the first one does.
+    """
 
     eager: EagerForward
     inputs: InputBuffers
@@ -60,18 +79,22 @@ class GraphParts:
     sizes: GraphSizes
     vocab_size: int
     device: torch.device
+    joins: bool = True
 
 
 class GraphForward:
-    """A `JoinedForward` for one rank on a GPU."""
+    """A `JoinedForward` on a GPU; where several ranks hold the model, a `Forward`."""
 
     def __init__(self, parts: GraphParts) -> None:
         self._parts = parts
-        self._graphs: dict[tuple[GraphSize, Sampling], Captured] = {}
+        self._store = GraphStore(
+            GraphWork(self._run_blank, self._capture, self._has_room, self._settle), MOST_GRAPHS
+        )
         self._pool = torch.cuda.graph_pool_handle()
         self._stream = torch.cuda.Stream(parts.device)
         self._size: GraphSize | None = None
         self._sampling = Sampling.APART
+        self._captured: Captured | None = None
         self.last: Captured | None = None
         self._target = KernelTarget.of(parts.device)
         rows = parts.inputs.max_rows
@@ -85,17 +108,16 @@ class GraphForward:
         self._size = self._parts.sizes.of(plan)
         self._sampling = self._sampling_of(plan)
         if self._size is None:
+            self._captured = None
             return Padding()
-        wanted = (self._size, self._sampling)
-        if wanted not in self._graphs:
-            self.capture(*wanted)
+        self._captured = self._store.find(GraphKey(self._size, self._sampling))
         return self._size.padding
 
     def logits(self, inputs: StepInputs) -> Tensor:
         """See `Forward.logits`."""
-        captured = None if self._size is None else self._graphs.get((self._size, Sampling.APART))
+        captured = self._captured
         if captured is None or captured.logits is None:
-            return self._parts.eager.logits(inputs)
+            return self._with_memory(lambda: self._parts.eager.logits(inputs))
         self.last = captured
         captured.graph.replay()
         return captured.logits
@@ -105,24 +127,64 @@ class GraphForward:
         sampling = self._sampling
         if sampling is Sampling.APART:
             return None
-        if self._size is None:
-            self._step(inputs, sampling, all_sample=False)
+        self.last = self._captured
+        if self._captured is None:
+            decode = self._size is not None and self._size.is_decode
+            self._with_memory(lambda: self._step(inputs, sampling, all_sample=decode))
         else:
-            self.last = self._graphs[(self._size, sampling)]
-            self.last.graph.replay()
+            self._captured.graph.replay()
         count = inputs.num_samples
         return Sampled(self._tokens[:count], self._valid[:count], None, None, None)
 
-    def capture(self, size: GraphSize, sampling: Sampling, run_first: bool = True) -> None:
-        """Captures a size from inputs of padding.
+    def work_ahead(self) -> bool:
+        """A piece of work that no step waits for: a run or a capture; false when none is left."""
+        return self._store.work_ahead()
 
-        `run_first`: compile and load the kernels by a run, which a capture must not have to do.
-        """
-        inputs = representative(self._parts.inputs.blank(size.padding), size)
-        # In a decode step the tokens are the samples, in the same order.
-        decode = size.chunk_rows == 0
-        if run_first:
-            self._step(inputs, sampling, all_sample=decode)
+    def plan_ahead(self) -> None:
+        """From now on `work_ahead` captures the sizes that are met most, small ones first."""
+        sizes = sorted(self._usual_sizes(), key=lambda size: (size.tokens, size.rows))
+        self._store.plan([GraphKey(size, sampling) for size in sizes for sampling in self._samplings()])
+
+    def capture_usual(self) -> None:
+        """Captures those sizes now, the largest first."""
+        for size in self._usual_sizes():
+            for sampling in self._samplings():
+                self._store.capture(GraphKey(size, sampling))
+
+    def capture_largest(self) -> int:
+        """Captures the graphs whose memory serves all others; returns how many those are."""
+        keys = [GraphKey(size, self._samplings()[0]) for size in self._parts.sizes.largest()]
+        for key in keys:
+            self._store.capture(key)
+        return len(keys)
+
+    def give_up(self) -> None:
+        """Drops all graphs; nothing is captured from then on."""
+        self.last = self._captured = None
+        self._store.clear()
+
+    def run_all_kernels(self) -> None:
+        """Steps that use every kernel that any step uses."""
+        for size in self._parts.sizes.representatives():
+            for sampling in self._samplings():
+                self._run_blank(GraphKey(size, sampling))
+
+    def _usual_sizes(self) -> tuple[GraphSize, ...]:
+        sizes = dict.fromkeys((*self._parts.sizes.representatives(), *self._parts.sizes.decode_sizes()))
+        return tuple(sorted(sizes, key=lambda size: -size.tokens))
+
+    def _samplings(self) -> tuple[Sampling, ...]:
+        return (Sampling.DRAWN, Sampling.GREEDY) if self._parts.joins else (Sampling.APART,)
+
+    def _blank(self, size: GraphSize) -> StepInputs:
+        return representative(self._parts.inputs.blank(size.padding), size)
+
+    def _run_blank(self, key: GraphKey) -> None:
+        self._step(self._blank(key.size), key.sampling, all_sample=key.size.is_decode)
+
+    def _capture(self, key: GraphKey) -> Captured:
+        """A graph of a step over padding, whose kernels are loaded already."""
+        inputs = self._blank(key.size)
         graph = torch.cuda.CUDAGraph()
         current = torch.cuda.current_stream(self._parts.device)
         self._stream.wait_stream(current)
@@ -130,33 +192,27 @@ class GraphForward:
             # Only this thread is watched: another one may be waiting for the last step's results.
             graph.capture_begin(pool=self._pool, capture_error_mode="thread_local")
             try:
-                logits = self._step(inputs, sampling, all_sample=decode)
+                logits = self._step(inputs, key.sampling, all_sample=key.size.is_decode)
             finally:
                 graph.capture_end()
         current.wait_stream(self._stream)
-        self._graphs[(size, sampling)] = Captured(graph, logits)
+        return Captured(graph, logits)
 
-    def warm_up(self, report: Callable[[str], None], workers: int) -> None:
-        """Compiles the kernels of all sizes and captures all decode sizes.
+    def _has_room(self) -> bool:
+        return torch.cuda.mem_get_info(self._parts.device)[0] >= LEAST_FREE_BYTES
 
-        Mixed sizes are captured when they are needed, in some 30 ms each.
-        """
-        sizes = self._parts.sizes.representatives()
-        with dry_run() as missing:
-            for size in sizes:
-                for sampling in (Sampling.DRAWN, Sampling.GREEDY):
-                    inputs = representative(self._parts.inputs.blank(size.padding), size)
-                    self._step(inputs, sampling, all_sample=size.chunk_rows == 0)
-        report(f"compiling {len(missing.variants)} kernels")
-        compile_missing(missing, self._parts.device, workers)
-        report("capturing decode steps")
-        for sampling in (Sampling.DRAWN, Sampling.GREEDY):
-            for size in sizes:
-                self.capture(size, sampling)
-        for size in self._parts.sizes.decode_sizes():
-            for sampling in (Sampling.DRAWN, Sampling.GREEDY):
-                if (size, sampling) not in self._graphs:
-                    self.capture(size, sampling, run_first=False)
+    def _settle(self) -> None:
+        torch.cuda.synchronize(self._parts.device)
+
+    def _with_memory(self, work: Callable[[], Result]) -> Result:
+        """`work`; when memory runs out once more, with what the graphs held."""
+        try:
+            return work()
+        except torch.OutOfMemoryError as error:
+            log.warning("%s: captured steps are given up for it", str(error).partition("\n")[0])
+        self.give_up()
+        torch.cuda.empty_cache()
+        return work()
 
     def _step(self, inputs: StepInputs, sampling: Sampling, all_sample: bool) -> Tensor | None:
         """The step's work; logits when it ends there. `all_sample`: every token is sampled from."""
@@ -187,7 +243,7 @@ class GraphForward:
         """What the step's sampled rows allow."""
         slots = plan.slots[plan.samples]
         state = self._parts.sampling
-        if not state.is_plain(slots, plan.known[plan.samples]):
+        if not self._parts.joins or not state.is_plain(slots, plan.known[plan.samples]):
             return Sampling.APART
         return Sampling.GREEDY if bool(state.greedy(slots).all()) else Sampling.DRAWN
 

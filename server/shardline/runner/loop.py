@@ -2,6 +2,7 @@
 
 On the CPU a step is over when it is launched, and is answered at once. On a GPU a second thread
 waits for results and answers, so that the next frame is launched while the last one still runs.
+When no step is under way and none comes, the runner works ahead, a few milliseconds at a time.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from shardline.runner.errors import ProtocolError
 from shardline.runner.runner import PendingStep, Runner
 
 MAX_PENDING = 4
+IDLE_S = 0.01
 
 
 class _Answers:
@@ -23,6 +25,8 @@ class _Answers:
         self._runner = runner
         self._endpoint = endpoint
         self._failure: BaseException | None = None
+        self._taken = 0
+        self._answered = 0
         self._queue: queue.Queue[PendingStep | None] = queue.Queue(MAX_PENDING)
         self._thread = threading.Thread(target=self._work, name="answers", daemon=True)
         self._threaded = threaded
@@ -35,7 +39,13 @@ class _Answers:
             self._endpoint.send(pending.frame, self._runner.complete(pending))
             return
         self._check()
+        self._taken += 1
         self._queue.put(pending)
+
+    @property
+    def under_way(self) -> bool:
+        """Whether a step is not answered yet."""
+        return self._taken > self._answered
 
     def close(self) -> None:
         """Returns when all steps taken are answered."""
@@ -54,6 +64,7 @@ class _Answers:
                 continue
             try:
                 self._endpoint.send(pending.frame, self._runner.complete(pending))
+                self._answered += 1
             except Exception as error:  # raised again by the loop, which a closed endpoint wakes
                 self._failure = error
                 self._endpoint.fail(f"a step failed: {error}")
@@ -66,8 +77,15 @@ def run_steps(runner: Runner, endpoint: Endpoint, threaded: bool) -> None:
     `threaded`: answers come from a second thread, for devices that run behind the host.
     """
     answers = _Answers(runner, endpoint, threaded)
-    broken = False
-    while (frame := endpoint.next()) is not None:
+    broken, works_ahead = False, True
+    while True:
+        try:
+            frame = endpoint.next(IDLE_S if works_ahead else None)
+        except TimeoutError:
+            works_ahead = answers.under_way or runner.work_ahead()
+            continue
+        if frame is None:
+            break
         if broken and not frame.new_session:
             continue
         broken = False

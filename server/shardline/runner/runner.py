@@ -6,6 +6,7 @@ inputs, the forward pass, sampling, prompt scores, outcomes.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from time import perf_counter
 
@@ -44,7 +45,7 @@ class Parts:
     """What a runner is made of.
 
     `forward`: how steps run; `joined`: how those run that can be sampled in one go, if there is a
-    way; `eager`: how those with prompt scores do.
+    way; `eager`: how those with prompt scores do. `work_ahead`: see `Runner.work_ahead`.
     """
 
     batch: Batch
@@ -55,6 +56,7 @@ class Parts:
     sampling: SamplingState
     group: ParallelGroup
     device: torch.device
+    work_ahead: Callable[[], bool] | None = None
 
 
 class Runner:
@@ -70,6 +72,11 @@ class Runner:
     def joined(self) -> JoinedForward | None:
         """How steps run that can be sampled in one go; for measuring."""
         return self._parts.joined
+
+    @torch.inference_mode()
+    def work_ahead(self) -> bool:
+        """For idle moments: some milliseconds of work that steps profit from; false: none is left."""
+        return self._parts.work_ahead is not None and self._parts.work_ahead()
 
     def reset(self) -> None:
         """Forgets all sequences."""

@@ -35,6 +35,7 @@ def info(**changes: object) -> dict[str, object]:
         "weight_bytes": 0,
         "load_s": 0.0,
         "warmup_s": 0.0,
+        "start_phases": [("read", 0.5)],
         **changes,
     }
 

@@ -28,5 +28,5 @@ pub use invalid::InvalidStep;
 pub use respond::{CommandResult, InvalidOutcome, Outcome, PromptLogprobs, Timings};
 pub use session::{FRAME_QUEUE_CAPACITY, Next, RESPONSE_QUEUE_CAPACITY, SendResult};
 pub use shardline_proto::MAX_MESSAGE_BYTES;
-pub use shardline_proto::v1::{InfoResponse, KvGroup, Phase, StartTimings};
+pub use shardline_proto::v1::{InfoResponse, KvGroup, Phase, StartPhase, StartTimings};
 pub use socket::SocketError;

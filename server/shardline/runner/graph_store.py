@@ -1,0 +1,131 @@
+"""Which captured graphs there are, and when a size is captured.
+
+A size that is met for the first time runs launch by launch, which loads what its kernels need; when
+it comes again, or in an idle moment, it is captured. So a server answers before anything is captured,
+and no step ever waits for more than one capture.
+
+## A size: unknown → loaded → captured
+- unknown → loaded: its step ran once, for a request or ahead of one.
+- loaded → captured: the step came again, or the device was idle.
+- captured → loaded: it was the one not used for longest when there were as many as may be.
+- all → unknown: everything was dropped because memory ran out; nothing is captured from then on.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Iterable
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+Key = TypeVar("Key", bound=Hashable)
+Graph = TypeVar("Graph")
+log = logging.getLogger("shardline.graphs")
+
+
+@dataclass(frozen=True, slots=True)
+class GraphWork(Generic[Key, Graph]):
+    """What a store asks for.
+
+    `run`: one step of the size over padding. `capture`: the size's graph; `RuntimeError` when the
+    device has no memory for it. `has_room`: whether there is memory for another one.
+    `settle`: returns when no graph is running any more.
+    """
+
+    run: Callable[[Key], None]
+    capture: Callable[[Key], Graph]
+    has_room: Callable[[], bool]
+    settle: Callable[[], None]
+
+
+class GraphStore(Generic[Key, Graph]):
+    """Graphs by size. `most`: that are kept at once."""
+
+    def __init__(self, work: GraphWork[Key, Graph], most: int) -> None:
+        self._work = work
+        self._most = most
+        self._closed = most == 0
+        self._graphs: OrderedDict[Key, Graph] = OrderedDict()
+        self._loaded: set[Key] = set()
+        self._ahead: list[Key] = []
+
+    def __len__(self) -> int:
+        return len(self._graphs)
+
+    def __contains__(self, key: Key) -> bool:
+        return key in self._graphs
+
+    def find(self, key: Key) -> Graph | None:
+        """The size's graph, captured now if need be; none: the step is to run launch by launch."""
+        graph = self._graphs.get(key)
+        if graph is not None:
+            self._graphs.move_to_end(key)
+            return graph
+        if key not in self._loaded:
+            self._loaded.add(key)
+            return None
+        return self._capture(key)
+
+    def load(self, key: Key) -> None:
+        """Runs a step of the size, so that it can be captured."""
+        self._work.run(key)
+        self._loaded.add(key)
+
+    def capture(self, key: Key) -> None:
+        """Captures a size before it is asked for."""
+        if key not in self._loaded:
+            self.load(key)
+        if key not in self._graphs:
+            self._capture(key)
+
+    def plan(self, keys: Iterable[Key]) -> None:
+        """Sizes to capture in idle moments, in this order."""
+        self._ahead = [key for key in keys if key not in self._graphs]
+        self._ahead.reverse()
+
+    def work_ahead(self) -> bool:
+        """One run or one capture of the planned ones; false when none is left."""
+        while self._ahead and self._ahead[-1] in self._graphs:
+            self._ahead.pop()
+        if not self._ahead:
+            return False
+        key = self._ahead[-1]
+        if key not in self._loaded:
+            self.load(key)
+        elif len(self._graphs) >= self._most or self._capture(key) is None:
+            # Another one would push out one that is as likely to be needed.
+            self._ahead.clear()
+        else:
+            self._ahead.pop()
+        return bool(self._ahead)
+
+    def clear(self) -> None:
+        """Drops everything and captures no more: the memory is needed."""
+        self._closed = True
+        self._work.settle()
+        self._graphs.clear()
+        self._ahead.clear()
+
+    def _capture(self, key: Key) -> Graph | None:
+        if self._closed:
+            return None
+        if len(self._graphs) >= self._most:
+            self._work.settle()
+            self._graphs.popitem(last=False)
+        if not self._work.has_room():
+            return self._close("the device has no memory for another one")
+        try:
+            graph = self._graphs[key] = self._work.capture(key)
+        except RuntimeError as error:
+            return self._close(str(error).partition("\n")[0])
+        return graph
+
+    def _close(self, cause: str) -> None:
+        self._closed = True
+        log.warning(
+            "%d sizes of steps are captured and it stays at that: %s. Other sizes run launch by launch; "
+            "a lower --cuda-memory-fraction leaves more room",
+            len(self._graphs),
+            cause,
+        )

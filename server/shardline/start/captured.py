@@ -1,0 +1,183 @@
+"""A runner whose steps are captured graphs.
+
+What takes seconds is found out once and kept for later starts: which kernels there are, and how much
+memory steps need. Weights are read meanwhile. The shard is ready when its kernels are loaded and the
+graphs that need most memory are captured; the others are captured when nothing runs, or when a step
+needs them.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import torch
+
+from shardline.attention.base import AttentionBackend
+from shardline.models.config import ModelConfig
+from shardline.models.registry import Model
+from shardline.runner.batch import Batch, BatchLimits
+from shardline.runner.forward import EagerForward
+from shardline.runner.graph_sizes import GraphSize, GraphSizes
+from shardline.runner.graphs import GraphForward, GraphParts, representative, resolve_on_device
+from shardline.runner.inputs import InputBuffers
+from shardline.runner.memory import StepMemory, measure
+from shardline.runner.runner import Parts, Runner
+from shardline.sampling.state import SamplingState
+from shardline.start.cache import StartCache, cache_candidates
+from shardline.start.facts import device_facts, digest
+from shardline.start.kernels import KernelStart, keep_compiled
+from shardline.start.parts import Ready, ShardPlan, allocate_cache, make_attention, sampling_bytes
+from shardline.start.phases import StartPhases
+
+MAX_COMPILING_THREADS = 16
+DRAFT_BLOCKS = 2
+MEMORY = "memory"
+
+
+@dataclass(frozen=True, slots=True)
+class _Drawn:
+    """A runner's parts for one set of limits."""
+
+    batch: Batch
+    inputs: InputBuffers
+    sampling: SamplingState
+    eager: EagerForward
+    graphs: GraphForward
+
+
+def captured_runner(
+    plan: ShardPlan, load: Callable[[], Model], phases: StartPhases, report: Callable[[str], None]
+) -> Ready:
+    """Loads the model beside its kernels, and sizes the cache by what steps were measured to need."""
+    cache = StartCache.at(cache_candidates(plan.config.cache_folder, os.getuid()))
+    if plan.config.keeps_kernels:
+        keep_compiled(cache)
+    facts = start_facts(plan)
+    kernels = KernelStart(cache, facts, plan.device, compiling_threads(plan.config.world_size))
+    loading = kernels.begin()
+    model = load()
+    backend = make_attention(plan)
+    report("loading kernels")
+    with phases.phase("kernels"):
+        # Ranks that hold the model together run the same steps, also these.
+        if not plan.group.minimum(int(loading is not None), plan.device):
+            report("compiling kernels")
+            with torch.inference_mode():
+                kernels.find(_draft(plan, model, backend).graphs.run_all_kernels)
+        if loading is not None:
+            loading.result()
+    with phases.phase("memory"):
+        memory = _memory(plan, cache, facts, model, backend)
+    report("making the KV cache")
+    with phases.phase("cache"):
+        limits = allocate_cache(plan, backend, memory.launched + sampling_bytes(plan), memory.captured)
+    with phases.phase("capture"):
+        drawn = _draw(plan, model, backend, limits)
+        _capture(plan, drawn.graphs)
+    parts = Parts(
+        batch=drawn.batch,
+        inputs=drawn.inputs,
+        forward=drawn.graphs,
+        joined=drawn.graphs if plan.config.world_size == 1 else None,
+        eager=drawn.eager,
+        sampling=drawn.sampling,
+        group=plan.group,
+        device=plan.device,
+        work_ahead=drawn.graphs.work_ahead,
+    )
+    return Ready(Runner(parts), limits, backend.bytes_per_block(limits.block_size))
+
+
+def compiling_threads(world_size: int) -> int:
+    """Of this rank; the ranks share the cores."""
+    return max(1, min(MAX_COMPILING_THREADS, (os.cpu_count() or 1) // world_size))
+
+
+def start_facts(plan: ShardPlan) -> dict[str, object]:
+    """On what kernels and memory depend."""
+    choices, config, limits = plan.choices, plan.config, plan.limits
+    return {
+        **device_facts(plan.device),
+        "model": digest(plan.model_config),
+        "dtype": str(choices.dtype),
+        "world_size": config.world_size,
+        "max_step_tokens": choices.max_step_tokens,
+        "max_sequences": choices.max_sequences,
+        "max_tokens": limits.max_tokens,
+        "block_size": limits.block_size,
+        "cuda_graphs": list(config.cuda_graphs),
+    }
+
+
+def most_captured_tokens(model: ModelConfig) -> int:
+    """Steps up to this size are captured: larger ones take the GPU longer than their launch.
+
+    A launch takes some 25 ms of the host at worst; a fast card computes 2 * 6e14 products in a second.
+    """
+    heads = (2 * model.num_heads + 2 * model.num_kv_heads) * model.head_dim
+    layer = model.hidden_size * (heads + 3 * model.intermediate_size)
+    return max(256, int(0.025 * 3e14 / (layer * model.num_layers)))
+
+
+def _draw(plan: ShardPlan, model: Model, backend: AttentionBackend, limits: BatchLimits) -> _Drawn:
+    """The parts over an allocated cache."""
+    device, vocab_size = plan.device, plan.model_config.vocab_size
+    batch = Batch(limits, device)
+    inputs = InputBuffers(batch, device)
+    sampling = SamplingState(limits.max_sequences, vocab_size, device)
+    eager = EagerForward(model, backend, resolve_on_device)
+    sizes = GraphSizes(
+        limits.max_sequences,
+        min(limits.max_step_tokens, most_captured_tokens(plan.model_config)),
+        *([plan.config.cuda_graphs] if plan.config.cuda_graphs else []),
+    )
+    joins = plan.config.world_size == 1
+    graphs = GraphForward(GraphParts(eager, inputs, sampling, sizes, vocab_size, device, joins))
+    return _Drawn(batch, inputs, sampling, eager, graphs)
+
+
+def _draft(plan: ShardPlan, model: Model, backend: AttentionBackend) -> _Drawn:
+    """The parts over next to no cache, for steps of padding."""
+    backend.allocate(DRAFT_BLOCKS, plan.limits.block_size)
+    return _draw(plan, model, backend, replace(plan.limits, num_blocks=DRAFT_BLOCKS))
+
+
+def _memory(
+    plan: ShardPlan,
+    cache: StartCache,
+    facts: dict[str, object],
+    model: Model,
+    backend: AttentionBackend,
+) -> StepMemory:
+    """What steps need, from an earlier start or measured now."""
+    known = StepMemory.of_record(cache.load(MEMORY, facts))
+    if plan.group.minimum(int(known is not None), plan.device) and known is not None:
+        return known
+    draft = _draft(plan, model, backend)
+    limits = plan.limits
+    rows = min(limits.max_sequences, limits.max_step_tokens)
+    size = GraphSize(rows, limits.max_step_tokens, rows)
+
+    def largest_step() -> object:
+        return draft.eager.logits(representative(draft.inputs.blank(size.padding), size))
+
+    with torch.inference_mode():
+        found = measure(largest_step, draft.graphs, plan.device)
+    cache.store(MEMORY, facts, found.record())
+    return found
+
+
+@torch.inference_mode()
+def _capture(plan: ShardPlan, graphs: GraphForward) -> None:
+    """What must be captured before the first step.
+
+    Where ranks hold the model together, captures must happen on all of them at the same time, which
+    idle moments of one rank do not: everything is captured now.
+    """
+    graphs.capture_largest()
+    if plan.config.world_size == 1:
+        graphs.plan_ahead()
+    else:
+        graphs.capture_usual()
