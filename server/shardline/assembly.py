@@ -21,7 +21,7 @@ from shardline.models.registry import Model, check_supported, load_model
 from shardline.ops.base import OpsFacts
 from shardline.ops.registry import has_module, make_ops
 from shardline.runner.runner import Runner
-from shardline.start.parts import Choices, Ready, ShardPlan, limits_of
+from shardline.start.parts import Choices, Ready, ShardPlan, Weights, limits_of
 from shardline.start.phases import StartPhases, process_age
 from shardline.version import package_version
 from shardline.weights.open import ModelFiles, open_model
@@ -67,29 +67,31 @@ def assemble(config: ShardConfig, report: Report) -> Shard:
         config.rank, config.world_size, device, Rendezvous(config.master_addr, config.master_port)
     )
     reader = WeightReader(files.source, choices.dtype, device)
-    plan = ShardPlan(config, choices, model_config, group, limits_of(config, choices, model_config))
+    ops = make_ops(
+        choices.ops, OpsFacts(device, choices.dtype, choices.max_step_tokens, model_config.vocab_size)
+    )
+    plan = ShardPlan(config, choices, model_config, group, limits_of(config, choices, model_config), ops)
     if can_capture(config, choices):
         # Imported where there is a GPU: Triton is not there without one.
         from shardline.start.captured import captured_runner as make_runner
     else:
         from shardline.start.eager import eager_runner as make_runner
-    load = partial(load_weights, plan, reader, phases)
-    ready = make_runner(plan, load, phases, lambda message: report(Phase.WARMUP, message))
-    with phases.phase("read"):
-        reader.finish()
+
+    def arrive() -> None:
+        with phases.phase("read"):
+            reader.finish()
+
+    weights = Weights(partial(load_weights, plan, reader, phases), arrive)
+    ready = make_runner(plan, weights, phases, lambda message: report(Phase.WARMUP, message))
+    arrive()
     return Shard(ready.runner, shard_info(plan, ready, reader.read_bytes, phases), device, group)
 
 
 def load_weights(plan: ShardPlan, reader: WeightReader, phases: StartPhases) -> Model:
     """The model; from files that are read by threads, its values may be on their way still."""
-    facts = OpsFacts(
-        plan.device, plan.choices.dtype, plan.choices.max_step_tokens, plan.model_config.vocab_size
-    )
     with phases.phase("load"):
         try:
-            return load_model(
-                plan.model_config, Loading(reader, make_ops(plan.choices.ops, facts), plan.group)
-            )
+            return load_model(plan.model_config, Loading(reader, plan.ops, plan.group))
         except torch.OutOfMemoryError as error:
             free, total = torch.cuda.mem_get_info(plan.device)
             raise WeightError(

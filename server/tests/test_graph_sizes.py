@@ -54,3 +54,19 @@ def test_representatives_stay_within_the_limits(max_rows):
     assert all(0 < size.rows <= max_rows for size in sizes)
     assert all(size.chunk_rows <= size.rows for size in sizes)
     assert sum(size.chunk_rows == 0 for size in sizes) >= 1
+
+
+@pytest.mark.parametrize(("max_rows", "most_tokens"), [(1, 256), (64, 256), (512, 1024), (600, 300)])
+def test_no_size_needs_more_memory_than_the_largest(max_rows, most_tokens):
+    sizes = GraphSizes(max_rows, most_tokens)
+    mixed, decode = sizes.largest()
+    assert not mixed.is_decode and decode.is_decode
+    for size in (*sizes.representatives(), *sizes.decode_sizes()):
+        largest = decode if size.is_decode else mixed
+        assert size.tokens <= largest.tokens and size.rows <= largest.rows
+
+
+def test_products_have_the_rows_of_padded_steps():
+    counts = GraphSizes(max_rows=100, most_tokens=600).row_counts()
+    assert counts == tuple(sorted(set(counts)))
+    assert {1, 4, 96, 100, 128, 512, 600} <= set(counts) and max(counts) == 600

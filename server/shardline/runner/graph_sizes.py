@@ -100,6 +100,13 @@ class GraphSizes:
         rows = min(self.max_rows, self.most_tokens)
         return GraphSize(rows, self.most_tokens, rows), self._decode(self.max_rows)
 
+    def row_counts(self) -> tuple[int, ...]:
+        """Numbers of rows that products of captured steps have, ascending."""
+        decode = {size.tokens for size in self.decode_sizes()}
+        mixed = {self.most_tokens, *(edge for edge in _MIXED_TOKENS if edge < self.most_tokens)}
+        sampled = {self.max_rows, *(edge for edge in _MIXED_ROWS if edge < self.max_rows)}
+        return tuple(sorted(decode | mixed | sampled))
+
     def decode_sizes(self) -> tuple[GraphSize, ...]:
         """All decode sizes, the largest first."""
         sizes = {self._decode(min(rows, self.max_rows)) for rows in self.decode_rows}

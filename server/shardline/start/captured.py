@@ -15,6 +15,8 @@ from dataclasses import dataclass, replace
 import torch
 
 from shardline.attention.base import AttentionBackend
+from shardline.kernels.choice import MOST_FEW_ROWS
+from shardline.kernels.ops import TritonOps
 from shardline.models.config import ModelConfig
 from shardline.models.registry import Model
 from shardline.runner.batch import Batch, BatchLimits
@@ -28,11 +30,13 @@ from shardline.sampling.state import SamplingState
 from shardline.start.cache import StartCache, cache_candidates
 from shardline.start.facts import device_facts, digest
 from shardline.start.kernels import KernelStart, keep_compiled
-from shardline.start.parts import Ready, ShardPlan, allocate_cache, make_attention, sampling_bytes
+from shardline.start.parts import Ready, ShardPlan, Weights, allocate_cache, make_attention, sampling_bytes
 from shardline.start.phases import StartPhases
+from shardline.start.products import ProductChoices
 
 MAX_COMPILING_THREADS = 16
 DRAFT_BLOCKS = 2
+PRODUCTS_S = 2.0
 MEMORY = "memory"
 
 
@@ -48,7 +52,7 @@ class _Drawn:
 
 
 def captured_runner(
-    plan: ShardPlan, load: Callable[[], Model], phases: StartPhases, report: Callable[[str], None]
+    plan: ShardPlan, weights: Weights, phases: StartPhases, report: Callable[[str], None]
 ) -> Ready:
     """Loads the model beside its kernels, and sizes the cache by what steps were measured to need."""
     cache = StartCache.at(cache_candidates(plan.config.cache_folder, os.getuid()))
@@ -57,19 +61,21 @@ def captured_runner(
     facts = start_facts(plan)
     kernels = KernelStart(cache, facts, plan.device, compiling_threads(plan.config.world_size))
     loading = kernels.begin()
-    model = load()
+    model = weights.load()
     backend = make_attention(plan)
     report("loading kernels")
     with phases.phase("kernels"):
-        # Ranks that hold the model together run the same steps, also these.
-        if not plan.group.minimum(int(loading is not None), plan.device):
-            report("compiling kernels")
-            with torch.inference_mode():
-                kernels.find(_draft(plan, model, backend).graphs.run_all_kernels)
+        known = loading is not None
         if loading is not None:
             loading.result()
+        # Ranks that hold the model together run the same steps, also these.
+        if not plan.group.minimum(int(known), plan.device):
+            report("compiling kernels")
+            with torch.inference_mode():
+                kernels.find(_draft(plan, model, backend).graphs.run_all_kernels, keep=not known)
     with phases.phase("memory"):
         memory = _memory(plan, cache, facts, model, backend)
+    products = _products(plan, cache, facts, weights, phases, report)
     report("making the KV cache")
     with phases.phase("cache"):
         limits = allocate_cache(plan, backend, memory.launched + sampling_bytes(plan), memory.captured)
@@ -85,7 +91,7 @@ def captured_runner(
         sampling=drawn.sampling,
         group=plan.group,
         device=plan.device,
-        work_ahead=drawn.graphs.work_ahead,
+        work_ahead=lambda: products.work_ahead() or drawn.graphs.work_ahead(),
     )
     return Ready(Runner(parts), limits, backend.bytes_per_block(limits.block_size))
 
@@ -121,6 +127,15 @@ def most_captured_tokens(model: ModelConfig) -> int:
     return max(256, int(0.025 * 3e14 / (layer * model.num_layers)))
 
 
+def graph_sizes(plan: ShardPlan) -> GraphSizes:
+    """To which sizes steps are padded."""
+    return GraphSizes(
+        plan.limits.max_sequences,
+        min(plan.limits.max_step_tokens, most_captured_tokens(plan.model_config)),
+        *([plan.config.cuda_graphs] if plan.config.cuda_graphs else []),
+    )
+
+
 def _draw(plan: ShardPlan, model: Model, backend: AttentionBackend, limits: BatchLimits) -> _Drawn:
     """The parts over an allocated cache."""
     device, vocab_size = plan.device, plan.model_config.vocab_size
@@ -128,13 +143,8 @@ def _draw(plan: ShardPlan, model: Model, backend: AttentionBackend, limits: Batc
     inputs = InputBuffers(batch, device)
     sampling = SamplingState(limits.max_sequences, vocab_size, device)
     eager = EagerForward(model, backend, resolve_on_device)
-    sizes = GraphSizes(
-        limits.max_sequences,
-        min(limits.max_step_tokens, most_captured_tokens(plan.model_config)),
-        *([plan.config.cuda_graphs] if plan.config.cuda_graphs else []),
-    )
     joins = plan.config.world_size == 1
-    graphs = GraphForward(GraphParts(eager, inputs, sampling, sizes, vocab_size, device, joins))
+    graphs = GraphForward(GraphParts(eager, inputs, sampling, graph_sizes(plan), vocab_size, device, joins))
     return _Drawn(batch, inputs, sampling, eager, graphs)
 
 
@@ -167,6 +177,27 @@ def _memory(
         found = measure(largest_step, draft.graphs, plan.device)
     cache.store(MEMORY, facts, found.record())
     return found
+
+
+def _products(
+    plan: ShardPlan,
+    cache: StartCache,
+    facts: dict[str, object],
+    weights: Weights,
+    phases: StartPhases,
+    report: Callable[[str], None],
+) -> ProductChoices:
+    """How the vendor's products are computed: known, or measured now as far as the time allows."""
+    assert isinstance(plan.ops, TritonOps)
+    choices = ProductChoices(plan.ops.library, cache, facts)
+    counts = [count for count in graph_sizes(plan).row_counts() if count > MOST_FEW_ROWS]
+    if choices.restore(counts):
+        # On the model's own weights: a card's clock depends on the values.
+        weights.arrive()
+        report("measuring products")
+        with phases.phase("products"):
+            choices.measure_for(PRODUCTS_S)
+    return choices
 
 
 @torch.inference_mode()

@@ -4,21 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from shardline.models.registry import Model
 from shardline.runner.batch import Batch
 from shardline.runner.forward import EagerForward
 from shardline.runner.inputs import InputBuffers
 from shardline.runner.runner import Parts, Runner
 from shardline.sampling.state import SamplingState
-from shardline.start.parts import Ready, ShardPlan, allocate_cache, guessed_step_bytes, make_attention
+from shardline.start.parts import (
+    Ready,
+    ShardPlan,
+    Weights,
+    allocate_cache,
+    guessed_step_bytes,
+    make_attention,
+)
 from shardline.start.phases import StartPhases
 
 
 def eager_runner(
-    plan: ShardPlan, load: Callable[[], Model], phases: StartPhases, report: Callable[[str], None]
+    plan: ShardPlan, weights: Weights, phases: StartPhases, report: Callable[[str], None]
 ) -> Ready:
     """Loads the model and sizes the cache by a bound of what steps need."""
-    model = load()
+    model = weights.load()
     report("sizing the KV cache")
     with phases.phase("cache"):
         backend = make_attention(plan)

@@ -39,12 +39,13 @@ class KernelStart:
         pool.shutdown(wait=False)
         return loaded
 
-    def find(self, run_all: Callable[[], None]) -> int:
-        """Finds the kernels by a dry run of `run_all`, compiles them, and keeps their names."""
+    def find(self, run_all: Callable[[], None], keep: bool) -> int:
+        """Finds the kernels by a dry run of `run_all`, compiles them and may keep their names."""
         with dry_run(self.device, self.workers) as missing:
             run_all()
         variants = missing.finish()
-        self.cache.store(KIND, self._facts(), [asdict(variant) for variant in variants])
+        if keep:
+            self.cache.store(KIND, self._facts(), [asdict(variant) for variant in variants])
         return len(variants)
 
     def _facts(self) -> dict[str, object]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
@@ -22,6 +23,8 @@ from shardline.kv.sizing import (
 )
 from shardline.layers.split import split_heads
 from shardline.models.config import ModelConfig
+from shardline.models.registry import Model
+from shardline.ops.base import Ops
 from shardline.runner.batch import BatchLimits
 from shardline.runner.runner import Runner
 
@@ -40,18 +43,27 @@ class Choices:
 
 @dataclass(frozen=True, slots=True)
 class ShardPlan:
-    """What a shard is to be. `limits`: of its batch, with no KV blocks yet."""
+    """What a shard is to be. `limits`: of its batch, with no KV blocks yet. `ops`: its products."""
 
     config: ShardConfig
     choices: Choices
     model_config: ModelConfig
     group: ParallelGroup
     limits: BatchLimits
+    ops: Ops
 
     @property
     def device(self) -> torch.device:
         """Where everything lies."""
         return self.choices.device
+
+
+@dataclass(frozen=True, slots=True)
+class Weights:
+    """`load`: the model, whose values may still be on their way; `arrive`: returns when they are there."""
+
+    load: Callable[[], Model]
+    arrive: Callable[[], None]
 
 
 @dataclass(frozen=True, slots=True)
