@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use crate::devices::Devices;
 use crate::model::{DEMO, ModelSource};
@@ -94,8 +95,9 @@ impl Plan {
         }
     }
 
-    /// The shards of a model that lies at `model_path`.
-    pub fn shards(&self, model_path: &Path) -> Vec<ProcessSpec> {
+    /// The shards of a model that lies at `model_path`. `download`: how long it took to get it there,
+    /// for their report of the start.
+    pub fn shards(&self, model_path: &Path, download: Option<Duration>) -> Vec<ProcessSpec> {
         (0..self.num_shard)
             .map(|rank| {
                 let mut spec = self.shard.clone();
@@ -103,7 +105,8 @@ impl Plan {
                 let mut head = Arguments::default();
                 head.word("serve")
                     .word(model_path)
-                    .pair("--rank", rank.to_string());
+                    .pair("--rank", rank.to_string())
+                    .optional("--download-s", download.map(|took| took.as_secs_f32()));
                 spec.arguments.splice(..0, head.0);
                 spec
             })

@@ -56,7 +56,7 @@ fn describe(spec: &ProcessSpec) -> String {
 
 fn describe_all(plan: &Plan, model_path: &str) -> String {
     let processes = [&plan.router].into_iter().chain(&plan.download).map(describe);
-    let shards = plan.shards(model_path.as_ref());
+    let shards = plan.shards(model_path.as_ref(), None);
     processes
         .chain(shards.iter().map(describe))
         .collect::<Vec<_>>()
@@ -102,7 +102,7 @@ fn a_local_model_needs_no_download_and_the_router_gets_its_path_at_once() {
 fn cores_are_shared_between_shards_and_what_the_user_set_stays() {
     let threads = |arguments: &[&str], cores| {
         let devices = Devices { cores, gpus: None };
-        plan_for(arguments, &devices).shards("/m".as_ref())[0]
+        plan_for(arguments, &devices).shards("/m".as_ref(), None)[0]
             .environment
             .get("OMP_NUM_THREADS")
             .cloned()
@@ -121,7 +121,7 @@ fn cores_are_shared_between_shards_and_what_the_user_set_stays() {
         None
     );
 
-    let waits = plan(&["--model-id", "demo", "--omp-wait-policy", "ACTIVE"]).shards("/m".as_ref());
+    let waits = plan(&["--model-id", "demo", "--omp-wait-policy", "ACTIVE"]).shards("/m".as_ref(), None);
     assert!(!waits[0].environment.contains_key("OMP_WAIT_POLICY"));
 }
 
@@ -134,7 +134,7 @@ fn one_shard_a_visible_gpu() {
             variable: "CUDA_VISIBLE_DEVICES",
         }),
     };
-    let shards = plan_for(&["--model-id", "owner/name"], &devices).shards("/m".as_ref());
+    let shards = plan_for(&["--model-id", "owner/name"], &devices).shards("/m".as_ref(), None);
     let ranks: Vec<_> = shards.iter().map(|spec| spec.role).collect();
     assert_eq!(
         ranks,
@@ -219,7 +219,7 @@ fn no_flag_is_swallowed() {
                 );
             }
             "shard" => {
-                let words = plan(&words).shards("/m".as_ref()).remove(0).arguments;
+                let words = plan(&words).shards("/m".as_ref(), None).remove(0).arguments;
                 let reaches = match given(&flag)[..] {
                     [flag, value] => contains_pair(&words, flag, value),
                     _ => words.iter().any(|word| *word == *flag),
@@ -272,4 +272,19 @@ fn the_launchers_own_flags_change_the_plan() {
         };
         assert_ne!(show(&words), before, "{flag} changes nothing");
     }
+}
+
+#[test]
+fn shards_are_told_how_long_the_download_took() {
+    let took = Some(std::time::Duration::from_millis(1500));
+    let shards = plan(&["--model-id", "owner/name"]).shards("/m".as_ref(), took);
+    let words: Vec<_> = shards[0]
+        .arguments
+        .iter()
+        .map(|word| word.to_string_lossy())
+        .collect();
+    assert!(
+        words.windows(2).any(|pair| pair == ["--download-s", "1.5"]),
+        "{words:?}"
+    );
 }

@@ -108,6 +108,7 @@ pub async fn run(plan: &Plan, circumstances: &Circumstances, console: &Console) 
         console,
         group: Group::start(&plan.router, console)?,
         download: None,
+        began: Instant::now(),
     };
     let outcome = match supervisor.start_model() {
         Ok(()) => supervisor.watch(&mut signals).await,
@@ -134,13 +135,15 @@ struct Supervisor<'a> {
     console: &'a Console,
     group: Group,
     download: Option<Download>,
+    /// When this process began to look for the model.
+    began: Instant,
 }
 
 impl Supervisor<'_> {
     /// Starts the shards, or what tells where their model is.
     fn start_model(&mut self) -> Result<(), Failure> {
         match (&self.circumstances.model_path, &self.plan.download) {
-            (Some(path), _) => self.start_shards(path),
+            (Some(path), _) => self.start_shards(path, None),
             (None, Some(spec)) => {
                 self.download = Some(Download::start(spec, self.console)?);
                 self.group.tell_phase("download", "looking for the model's files");
@@ -152,8 +155,8 @@ impl Supervisor<'_> {
         }
     }
 
-    fn start_shards(&mut self, model_path: &Path) -> Result<(), Failure> {
-        for spec in self.plan.shards(model_path) {
+    fn start_shards(&mut self, model_path: &Path, download: Option<Duration>) -> Result<(), Failure> {
+        for spec in self.plan.shards(model_path, download) {
             self.group.add(&spec, self.console)?;
         }
         Ok(())
@@ -194,7 +197,7 @@ impl Supervisor<'_> {
                 self.console.end_progress();
                 self.group.tell_phase("starting", "the shards are started");
                 self.group.tell_model_path(&path);
-                self.start_shards(&path)?;
+                self.start_shards(&path, Some(self.began.elapsed()))?;
             }
         }
         Ok(())

@@ -47,6 +47,8 @@ class Shard:
 def assemble(config: ShardConfig, report: Report) -> Shard:
     """Loads the model and everything around it. `report`: what Health says meanwhile."""
     phases = StartPhases()
+    if config.download_s:
+        phases.note("download", config.download_s)
     phases.note("import", process_age())
     if config.threads is not None:
         torch.set_num_threads(config.threads)
@@ -105,6 +107,7 @@ def shard_info(plan: ShardPlan, ready: Ready, weight_bytes: int, phases: StartPh
     """What Info answers."""
     choices, limits = plan.choices, ready.limits
     seconds = dict(phases.pairs())
+    before = sum(seconds.get(name, 0.0) for name in ("download", "import"))
     load_s = sum(seconds.get(name, 0.0) for name in ("device", "open", "load", "read"))
     return ShardInfo(
         model_type=plan.model_config.model_type,
@@ -126,7 +129,7 @@ def shard_info(plan: ShardPlan, ready: Ready, weight_bytes: int, phases: StartPh
         features=FEATURES,
         weight_bytes=weight_bytes,
         load_s=load_s,
-        warmup_s=sum(seconds.values()) - load_s - seconds.get("import", 0.0),
+        warmup_s=sum(seconds.values()) - load_s - before,
         start_phases=phases.pairs(),
     )
 

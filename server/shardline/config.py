@@ -52,6 +52,7 @@ class ShardConfig:
     json_output: bool = False
     log_level: str = "info"
     threads: int | None = None
+    download_s: float = 0.0
     cache_folder: Path | None = None
     keeps_kernels: bool = True
 
@@ -96,6 +97,7 @@ def add_serve_arguments(parser: argparse.ArgumentParser) -> None:
     add("--cuda-graphs", type=_sizes, default=(), metavar="N,N,…", help="batch sizes to capture; 0: none")
     add("--trust-remote-code", action="store_true", help="allow models that name code of their own")
     add("--control-fd", type=_whole(0), help="exit when this file descriptor reaches its end")
+    add("--download-s", type=_seconds, default=0.0, help="how long the download took, for the report")
     add("--json-output", action="store_true", help="log JSON lines")
 
 
@@ -162,6 +164,13 @@ def _fraction(text: str) -> float:
         value = 0.0
     if not 0.0 < value <= 1.0:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0 and up to 1")
+    return value
+
+
+def _seconds(text: str) -> float:
+    value = float(text)
+    if not 0.0 <= value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds")
     return value
 
 

@@ -121,3 +121,29 @@ def test_a_step_takes_what_its_tensors_take():
     empty = step_bytes(0, 0, (), 0, 2)
     assert step_bytes(10, 0, (3, 4), 0, 2) - empty == 10 * 7 * 2
     assert step_bytes(0, 5, (), 100, 2) - empty == 5 * 100 * 18
+
+
+@pytest.mark.parametrize(
+    ("environment", "folder"),
+    [
+        ({"HOME": "/home/a"}, "/home/a/.cache/shardline"),
+        ({"HOME": "/home/a", "XDG_CACHE_HOME": "/caches"}, "/caches/shardline"),
+        ({"HOME": "/home/a", "XDG_CACHE_HOME": "relative"}, "/home/a/.cache/shardline"),
+        ({}, None),
+    ],
+)
+def test_where_a_start_keeps_what_it_finds_out(environment, folder):
+    found = parse(environment=environment).cache_folder
+    assert folder == (None if found is None else str(found))
+
+
+def test_kernels_stay_where_the_user_said():
+    assert parse().keeps_kernels
+    assert not parse(environment={"TRITON_CACHE_DIR": "/kernels"}).keeps_kernels
+
+
+@pytest.mark.parametrize("seconds", ["-1", "inf", "nan", "x"])
+def test_a_download_takes_some_seconds(seconds):
+    assert parse("--download-s", "2.5").download_s == 2.5
+    with pytest.raises((argparse.ArgumentError, SystemExit)):
+        parse("--download-s", seconds)

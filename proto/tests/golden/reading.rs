@@ -158,7 +158,10 @@ pub fn info(bytes: &[u8]) -> Value {
         })
     });
     let start = info.start.map(|start| {
-        let phases = start.phases.iter().map(|phase| json!({ "name": phase.name, "seconds": phase.seconds }));
+        let phases = start
+            .phases
+            .iter()
+            .map(|phase| json!({ "name": phase.name, "seconds": phase.seconds }));
         json!({
             "load_s": start.load_s,
             "warmup_s": start.warmup_s,

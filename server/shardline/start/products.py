@@ -53,8 +53,10 @@ class ProductChoices:
         shape = self._left.pop()
         try:
             self._products.measure(shape)
-        except torch.OutOfMemoryError:
-            log.warning("no memory is left to measure products of %d rows and more", shape.rows)
+        except RuntimeError as error:
+            # A start must not fail by what only makes it faster.
+            cause = str(error).partition("\n")[0]
+            log.warning("products of %d rows and more are not measured: %s", shape.rows, cause)
             self._left.clear()
 
     def _keep(self) -> None:
