@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import gc
 import sys
 from collections.abc import Sequence
 
@@ -28,6 +29,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _serve(parsed: argparse.Namespace) -> int:
+    # Of the half a million objects that imports and the start make nothing is garbage: looking for it
+    # costs some tenths of a second. `serve` turns the collector on again.
+    gc.disable()
     # torch takes seconds to import; the other commands and --help need not wait for it.
     from shardline.serve import serve
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import signal
 from collections.abc import Callable
@@ -35,6 +36,9 @@ def serve(config: ShardConfig) -> int:
 
     try:
         shard = assemble(config, report)
+        # What is there now stays: later collections, which stop every step, need not look at it.
+        gc.freeze()
+        gc.enable()
         _on_termination(stop)
         endpoint.set_info(shard.info)
         endpoint.set_phase(Phase.READY)

@@ -108,3 +108,14 @@ def test_none_are_captured_where_none_may_be():
     store = GraphStore(device.work(), most=0)
     assert [store.find("a"), store.find("a")] == [None, None]
     assert device.log == []
+
+
+def test_a_sealed_store_keeps_what_it_has():
+    device = Device()
+    store = GraphStore(device.work(), most=8)
+    store.capture("a")
+    store.plan(["b"])
+    store.seal()
+    assert store.find("a") == "graph a"
+    assert [store.find("b"), store.find("b")] == [None, None]
+    assert not store.work_ahead()

@@ -100,12 +100,16 @@ class GraphStore(Generic[Key, Graph]):
             self._ahead.pop()
         return bool(self._ahead)
 
+    def seal(self) -> None:
+        """Captures no more; other sizes run launch by launch."""
+        self._closed = True
+        self._ahead.clear()
+
     def clear(self) -> None:
         """Drops everything and captures no more: the memory is needed."""
-        self._closed = True
+        self.seal()
         self._work.settle()
         self._graphs.clear()
-        self._ahead.clear()
 
     def _capture(self, key: Key) -> Graph | None:
         if self._closed:

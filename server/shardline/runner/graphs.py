@@ -158,6 +158,10 @@ class GraphForward:
             self._store.capture(key)
         return len(keys)
 
+    def seal(self) -> None:
+        """From now on there are no more graphs than those captured."""
+        self._store.seal()
+
     def give_up(self) -> None:
         """Drops all graphs; nothing is captured from then on."""
         self.last = self._captured = None

@@ -8,6 +8,7 @@ needs them.
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -165,18 +166,23 @@ def _memory(
     known = StepMemory.of_record(cache.load(MEMORY, facts))
     if plan.group.minimum(int(known is not None), plan.device) and known is not None:
         return known
-    draft = _draft(plan, model, backend)
-    limits = plan.limits
+    found = _measured(plan, model, backend)
+    # The parts of a draft know each other: without a collection their memory would not come back.
+    gc.collect()
+    cache.store(MEMORY, facts, found.record())
+    return found
+
+
+@torch.inference_mode()
+def _measured(plan: ShardPlan, model: Model, backend: AttentionBackend) -> StepMemory:
+    draft, limits = _draft(plan, model, backend), plan.limits
     rows = min(limits.max_sequences, limits.max_step_tokens)
     size = GraphSize(rows, limits.max_step_tokens, rows)
 
     def largest_step() -> object:
         return draft.eager.logits(representative(draft.inputs.blank(size.padding), size))
 
-    with torch.inference_mode():
-        found = measure(largest_step, draft.graphs, plan.device)
-    cache.store(MEMORY, facts, found.record())
-    return found
+    return measure(largest_step, draft.graphs, plan.device)
 
 
 def _products(
@@ -205,10 +211,11 @@ def _capture(plan: ShardPlan, graphs: GraphForward) -> None:
     """What must be captured before the first step.
 
     Where ranks hold the model together, captures must happen on all of them at the same time, which
-    idle moments of one rank do not: everything is captured now.
+    idle moments and the free memory of one rank do not: everything is captured now, and nothing later.
     """
     graphs.capture_largest()
     if plan.config.world_size == 1:
         graphs.plan_ahead()
     else:
         graphs.capture_usual()
+        graphs.seal()
