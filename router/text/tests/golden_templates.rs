@@ -87,3 +87,22 @@ fn prompts_equal_those_of_transformers() {
         }
     }
 }
+
+#[test]
+fn templates_are_known_by_whether_they_tell_the_model_of_tools() {
+    for (name, tells) in [
+        ("qwen", true),
+        ("llama", true),
+        ("mistral", true),
+        ("chatml", false),
+        ("smollm", false),
+    ] {
+        let templates = templates(name);
+        assert_eq!(templates.tells_tools(), tells, "{name}");
+        assert!(
+            templates
+                .tool_template()
+                .is_some_and(|text| text.contains("messages"))
+        );
+    }
+}

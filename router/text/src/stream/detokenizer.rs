@@ -25,6 +25,13 @@ impl Detokenizer {
         }
     }
 
+    /// With these special tokens in the text although the others are left out.
+    #[must_use]
+    pub fn keeping(mut self, special_tokens: Arc<[u32]>) -> Self {
+        self.state.kept = special_tokens;
+        self
+    }
+
     /// Appends to `text` what the token adds to it; nothing while a character is incomplete.
     pub fn push(&mut self, id: u32, text: &mut String) {
         self.state.push(&self.tokenizer, id, text);
@@ -50,6 +57,8 @@ impl Detokenizer {
 #[derive(Clone, Debug)]
 pub(crate) struct DetokenizerState {
     skip_special_tokens: bool,
+    /// Special tokens that are not left out.
+    kept: Arc<[u32]>,
     /// Whether nothing of the text has been decoded, so that its beginning loses a space.
     at_start: bool,
     /// Spaces taken off so far.
@@ -64,6 +73,7 @@ impl DetokenizerState {
     pub(crate) fn new(skip_special_tokens: bool, continuing: bool) -> Self {
         Self {
             skip_special_tokens,
+            kept: Arc::default(),
             at_start: !continuing,
             stripped: 0,
             utf8: Utf8Stream::default(),
@@ -73,7 +83,7 @@ impl DetokenizerState {
     }
 
     pub(crate) fn push(&mut self, tokenizer: &Tokenizer, id: u32, text: &mut String) {
-        if self.skip_special_tokens && tokenizer.is_special(id) {
+        if self.skip_special_tokens && tokenizer.is_special(id) && !self.kept.contains(&id) {
             return;
         }
         match tokenizer.scheme() {

@@ -72,6 +72,13 @@ impl TextStream {
         }
     }
 
+    /// With these special tokens in the text although the others are left out.
+    #[must_use]
+    pub fn keeping(mut self, special_tokens: Arc<[u32]>) -> Self {
+        self.detokenizer = self.detokenizer.keeping(special_tokens);
+        self
+    }
+
     /// Takes one token. After a stop no more may be pushed.
     pub fn push(&mut self, id: u32) -> TextStep {
         let mut piece = String::new();

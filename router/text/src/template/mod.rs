@@ -13,6 +13,7 @@ mod error;
 mod json;
 mod marks;
 mod methods;
+mod probe;
 mod render;
 mod request;
 

@@ -4,7 +4,7 @@ use std::io;
 use std::path::PathBuf;
 
 use minijinja::Environment;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::content::{MessageForm, prepare};
 use super::environment::{self, NOW};
@@ -51,8 +51,12 @@ pub struct TemplateVariables {
 pub struct ChatTemplates {
     environment: Environment<'static>,
     variables: TemplateVariables,
+    /// Name and text of each.
+    sources: Vec<(String, String)>,
     /// Name and form of each.
     templates: Vec<(String, MessageForm)>,
+    /// Whether the one for requests with tools tells the model of them.
+    tells_tools: bool,
 }
 
 impl ChatTemplates {
@@ -65,24 +69,48 @@ impl ChatTemplates {
         for source in &sources {
             environment::add(&mut environment, &source.name, &source.text)?;
         }
-        let mut names: Vec<String> = sources.into_iter().map(|source| source.name).collect();
+        let mut names: Vec<String> = sources.iter().map(|source| source.name.clone()).collect();
         names.sort();
         names.dedup();
         let mut templates = Self {
             environment,
             variables,
+            sources: sources
+                .into_iter()
+                .rev()
+                .map(|source| (source.name, source.text))
+                .collect(),
             templates: Vec::new(),
+            tells_tools: false,
         };
         for name in names {
             let form = templates.probe(&name);
             templates.templates.push((name, form));
         }
+        templates.tells_tools = templates.probe_tools();
         Ok(templates)
     }
 
     /// The templates' names.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.templates.iter().map(|(name, _)| name.as_str())
+    }
+
+    /// The text of the template that requests with tools use.
+    pub fn tool_template(&self) -> Option<&str> {
+        let name = ["tool_use", "default"]
+            .into_iter()
+            .find(|name| self.names().any(|known| known == *name))?;
+        // Of several with one name the last counts: they are kept in reverse.
+        self.sources
+            .iter()
+            .find(|(known, _)| known == name)
+            .map(|(_, text)| text.as_str())
+    }
+
+    /// Whether that template tells the model of the tools.
+    pub fn tells_tools(&self) -> bool {
+        self.tells_tools
     }
 
     /// Renders a request. `control` are the tokens that no text of the request may become.
@@ -148,7 +176,7 @@ impl ChatTemplates {
         .to_owned())
     }
 
-    fn run(&self, name: &str, input: &Input) -> Result<String, TemplateError> {
+    pub(super) fn run(&self, name: &str, input: &Input) -> Result<String, TemplateError> {
         let size = input.values().map(text_bytes).sum::<usize>();
         let fuel = BASE_FUEL + size as u64 / 2;
         let output_limit = BASE_OUTPUT_BYTES + size.saturating_mul(OUTPUT_FACTOR);
@@ -205,7 +233,7 @@ impl ChatTemplates {
         engine_value(&Value::Object(variables))
     }
 
-    fn choose(&self, request: &ChatRequest) -> Result<(&str, MessageForm), TemplateError> {
+    pub(super) fn choose(&self, request: &ChatRequest) -> Result<(&str, MessageForm), TemplateError> {
         let find = |name: &str| self.templates.iter().find(|(known, _)| known == name);
         let automatic = || {
             let with_tools = request.tools.as_ref().and_then(|_| find("tool_use"));
@@ -221,60 +249,14 @@ impl ChatTemplates {
                 known: self.names().collect::<Vec<_>>().join(", "),
             })
     }
-
-    /// Finds out, by trying, in which form a template reads messages.
-    fn probe(&self, name: &str) -> MessageForm {
-        const WORD: &str = "wrzlbrmft";
-        let writes = |messages: Value, form: MessageForm| {
-            let request = ChatRequest {
-                messages: messages.as_array().cloned().unwrap_or_default(),
-                ..Default::default()
-            };
-            let prepared = prepare(&request.messages, form).unwrap_or_default();
-            let input = Input {
-                request: &request,
-                messages: prepared,
-                tools: None,
-                documents: None,
-            };
-            self.run(name, &input).is_ok_and(|text| text.contains(WORD))
-        };
-        let text = MessageForm {
-            parts: false,
-            argument_text: false,
-        };
-        let parts = MessageForm { parts: true, ..text };
-        let question = json!([{"role": "user", "content": WORD}]);
-        let form = if !writes(question.clone(), text) && writes(question, parts) {
-            parts
-        } else {
-            text
-        };
-        let call = json!({"id": "call00001", "type": "function",
-                          "function": {"name": "f", "arguments": {"x": WORD}}});
-        let conversation = json!([
-            {"role": "user", "content": "q"},
-            {"role": "assistant", "content": "", "tool_calls": [call]},
-            {"role": "tool", "tool_call_id": "call00001", "name": "f", "content": "r"},
-        ]);
-        let as_text = MessageForm {
-            argument_text: true,
-            ..form
-        };
-        if !writes(conversation.clone(), form) && writes(conversation, as_text) {
-            as_text
-        } else {
-            form
-        }
-    }
 }
 
 /// What a template sees.
-struct Input<'a> {
-    request: &'a ChatRequest,
-    messages: Vec<Value>,
-    tools: Option<Vec<Value>>,
-    documents: Option<Vec<Value>>,
+pub(super) struct Input<'a> {
+    pub(super) request: &'a ChatRequest,
+    pub(super) messages: Vec<Value>,
+    pub(super) tools: Option<Vec<Value>>,
+    pub(super) documents: Option<Vec<Value>>,
 }
 
 impl Input<'_> {
