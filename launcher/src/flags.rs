@@ -165,6 +165,12 @@ pub struct RouterFlags {
     /// A tokenizer_config.json whose chat template and special tokens are used.
     #[arg(long, env)]
     pub tokenizer_config_path: Option<PathBuf>,
+    /// How the model spells calls of tools, or none [default: what its chat template gives away].
+    #[arg(long, env, value_parser = NonEmptyStringValueParser::new())]
+    pub tool_call_parser: Option<String>,
+    /// How the model marks its reasoning, or none [default: what its chat template gives away].
+    #[arg(long, env, value_parser = NonEmptyStringValueParser::new())]
+    pub reasoning_parser: Option<String>,
     /// An origin that browsers may call from; repeatable [default: any].
     #[arg(long, env)]
     pub cors_allow_origin: Vec<String>,
@@ -222,6 +228,9 @@ pub struct MootFlags {
     /// Kernels are chosen with --attention.
     #[arg(long, env, value_parser = BoolishValueParser::new())]
     pub disable_custom_kernels: bool,
+    /// Calls are always looked for where a request brings tools.
+    #[arg(long, env, value_parser = BoolishValueParser::new())]
+    pub enable_auto_tool_choice: bool,
     /// Grammars are refused by the request that asks for one.
     #[arg(long, env, value_parser = BoolishValueParser::new())]
     pub disable_grammar_support: bool,

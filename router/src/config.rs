@@ -12,6 +12,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 pub use flags::Flags;
+use shardline_parse::{ReasoningFormat, ToolFormat};
 use tracing_subscriber::EnvFilter;
 
 use crate::engine::EngineConfig;
@@ -77,6 +78,39 @@ pub struct HttpConfig {
     pub max_client_batch_size: u32,
     /// The `x-compute-type` header.
     pub compute_type: Option<String>,
+    /// How the model's answers are taken apart.
+    pub parsers: Parsers,
+}
+
+/// How the model's answers are taken apart.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Parsers {
+    /// `--tool-call-parser`
+    pub tools: ParserChoice<ToolFormat>,
+    /// `--reasoning-parser`
+    pub reasoning: ParserChoice<ReasoningFormat>,
+}
+
+/// Which parser.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ParserChoice<T> {
+    /// The one that the model's chat template gives away.
+    #[default]
+    Automatic,
+    /// None.
+    Off,
+    /// This one.
+    Named(T),
+}
+
+impl<T> ParserChoice<T> {
+    fn new(name: Option<&str>, named: fn(&str) -> Option<T>) -> Option<Self> {
+        match name {
+            None | Some("" | "auto") => Some(Self::Automatic),
+            Some("none") => Some(Self::Off),
+            Some(name) => named(name).map(Self::Named),
+        }
+    }
 }
 
 /// A text that no log shows.
@@ -154,6 +188,7 @@ impl RouterConfig {
         let mut check = Check::default();
         check_limits(&flags, &mut check);
         check_surroundings(&flags, &mut check);
+        check_parsers(&flags, &mut check);
         if !check.0.is_empty() {
             return Err(Problems(check.0));
         }
@@ -180,6 +215,12 @@ impl RouterConfig {
                 max_top_n_tokens: flags.max_top_n_tokens,
                 max_client_batch_size: flags.max_client_batch_size,
                 compute_type: flags.compute_type,
+                parsers: Parsers {
+                    tools: ParserChoice::new(flags.tool_call_parser.as_deref(), ToolFormat::named)
+                        .unwrap_or_default(),
+                    reasoning: ParserChoice::new(flags.reasoning_parser.as_deref(), ReasoningFormat::named)
+                        .unwrap_or_default(),
+                },
             },
         })
     }
@@ -254,6 +295,25 @@ fn check_limits(flags: &Flags, check: &mut Check) {
         let rule = format!("it must be at least --max-total-tokens, which is {total}");
         check.require(batch >= total, "--max-batch-total-tokens", batch, rule);
     }
+}
+
+fn check_parsers(flags: &Flags, check: &mut Check) {
+    let tools = flags.tool_call_parser.as_deref();
+    let names: Vec<&str> = ToolFormat::names().collect();
+    check.require(
+        ParserChoice::new(tools, ToolFormat::named).is_some(),
+        "--tool-call-parser",
+        tools.unwrap_or_default(),
+        format!("it must be auto, none or one of {}", names.join(", ")),
+    );
+    let reasoning = flags.reasoning_parser.as_deref();
+    let names: Vec<&str> = ReasoningFormat::names().collect();
+    check.require(
+        ParserChoice::new(reasoning, ReasoningFormat::named).is_some(),
+        "--reasoning-parser",
+        reasoning.unwrap_or_default(),
+        format!("it must be auto, none or one of {}", names.join(", ")),
+    );
 }
 
 fn check_surroundings(flags: &Flags, check: &mut Check) {

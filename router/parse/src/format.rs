@@ -8,6 +8,14 @@ use crate::read::Header;
 #[derive(Clone, Copy, Debug)]
 pub struct ToolFormat(&'static Entry);
 
+impl PartialEq for ToolFormat {
+    fn eq(&self, other: &Self) -> bool {
+        self.name() == other.name()
+    }
+}
+
+impl Eq for ToolFormat {}
+
 #[derive(Debug)]
 struct Entry {
     /// As `--tool-call-parser` takes it.

@@ -73,6 +73,12 @@ pub struct Flags {
     /// A tokenizer_config.json whose chat template and special tokens are used.
     #[arg(long, env)]
     pub tokenizer_config_path: Option<PathBuf>,
+    /// How the model spells calls of tools, or none [default: what its chat template gives away].
+    #[arg(long, env)]
+    pub tool_call_parser: Option<String>,
+    /// How the model marks its reasoning, or none [default: what its chat template gives away].
+    #[arg(long, env)]
+    pub reasoning_parser: Option<String>,
     /// An origin that browsers may call from; repeatable [default: any].
     #[arg(long, env)]
     pub cors_allow_origin: Vec<String>,

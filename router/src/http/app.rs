@@ -1,6 +1,6 @@
 //! What all requests share, and the table of routes. Nothing but wiring belongs here.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use axum::Router;
 use axum::http::Method;
@@ -11,6 +11,7 @@ use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
 
 use crate::engine::EngineHandle;
 use crate::http::admission::Admission;
+use crate::http::conversation::Speech;
 use crate::http::decoding::Limits;
 use crate::http::error::ApiError;
 use crate::http::ids::Ids;
@@ -33,6 +34,8 @@ pub struct App {
     pub(super) workers: Workers,
     pub(super) metrics: Metrics,
     pub(super) ids: Ids,
+    /// Known once the model is.
+    speech: OnceLock<Arc<Speech>>,
 }
 
 /// The model, once it serves.
@@ -40,6 +43,8 @@ pub struct App {
 pub struct Served {
     /// Tokenizer, templates, defaults.
     pub text: Arc<ModelText>,
+    /// How it marks calls and reasoning.
+    pub speech: Arc<Speech>,
     /// For a request's numbers.
     pub limits: Limits,
 }
@@ -55,6 +60,7 @@ impl App {
             workers: Workers::new(settings.validation_workers),
             metrics: Metrics::default(),
             ids: Ids::default(),
+            speech: OnceLock::new(),
             settings,
             engine,
             model,
@@ -69,7 +75,14 @@ impl App {
         match (self.engine.is_ready(), self.model.get(), self.engine.info()) {
             (true, Some(text), Some(info)) => {
                 let limits = Limits::new(&self.settings, &info);
-                Ok(Served { text, limits })
+                let speech = self
+                    .speech
+                    .get_or_init(|| Arc::new(Speech::new(self.settings.parsers, &text)));
+                Ok(Served {
+                    speech: speech.clone(),
+                    text,
+                    limits,
+                })
             }
             _ => Err(ApiError::NotReady {
                 state: self.engine.state(),

@@ -127,7 +127,7 @@ impl Running {
 
     /// The server.
     #[must_use]
-    pub fn app(&self) -> &App {
+    pub fn app(&self) -> &Arc<App> {
         &self.app
     }
 

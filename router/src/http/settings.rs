@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use subtle::ConstantTimeEq;
 
-use crate::config::RouterConfig;
+use crate::config::{Parsers, RouterConfig};
 
 /// The HTTP side's part of the configuration, checked already.
 #[derive(Clone, Debug)]
@@ -34,6 +34,8 @@ pub struct HttpSettings {
     pub max_client_batch_size: u32,
     /// `COMPUTE_TYPE`, the `x-compute-type` header; `None`: shards and device of the engine.
     pub compute_type: Option<String>,
+    /// How the model's answers are taken apart.
+    pub parsers: Parsers,
     /// Limits of the transport.
     pub transport: TransportLimits,
 }
@@ -56,6 +58,7 @@ impl HttpSettings {
             max_top_n_tokens: http.max_top_n_tokens,
             max_client_batch_size: http.max_client_batch_size,
             compute_type: http.compute_type.clone(),
+            parsers: http.parsers,
             transport: TransportLimits::default(),
         }
     }

@@ -15,7 +15,7 @@ use crate::http::running::{Facts, Running};
 use crate::session::{Accounts, Choice, ChoiceRules, Session};
 
 /// How a route wants its text.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct TextRules {
     /// The text goes on from the prompt: a space at its beginning is kept.
     pub continuing: bool,
@@ -25,6 +25,8 @@ pub struct TextRules {
     pub settle: bool,
     /// Whether special tokens are left out of the text.
     pub skip_special_tokens: bool,
+    /// Special tokens that are not left out of the text.
+    pub kept_special_tokens: Arc<[u32]>,
 }
 
 /// A request that may run.
@@ -66,7 +68,8 @@ pub async fn start(app: &Arc<App>, served: &Served, ready: Ready) -> Result<Runn
             include_stop_string: decoding.stop.keep,
             min_tokens: decoding.min_new_tokens,
         },
-    );
+    )
+    .keeping(rules.kept_special_tokens.clone());
     let stop_tokens = decoding.stop_tokens(defaults);
     if let Some(asked) = &decoding.structure {
         let compiled = app.engine.compile(&asked.structure.grammar()).await;

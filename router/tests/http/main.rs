@@ -16,4 +16,5 @@ mod pages;
 mod prompts;
 mod streams;
 mod support;
+mod tools;
 mod transport;

@@ -10,7 +10,8 @@ use axum::body::Body;
 use http::{HeaderMap, Request, StatusCode};
 use http_body_util::BodyExt;
 use serde_json::{Value, json};
-use shardline_mock_shard::{MockOptions, MockShard, TokenSource};
+use shardline_mock_shard::{EndOfText, MockOptions, MockShard, TokenSource};
+use shardline_router::config::Parsers;
 use shardline_router::engine::api::EngineState;
 use shardline_router::engine::{EngineConfig, EngineHandle, start};
 use shardline_router::http::{ApiKey, App, HttpSettings, ModelSlot, TransportLimits};
@@ -60,6 +61,24 @@ impl Setup {
         }
     }
 
+    /// The shard says this, token for token a byte, and then the end of the text.
+    pub fn says(mut self, text: &str) -> Self {
+        self.shard.max_position = 2048;
+        self.shard.tokens = TokenSource::Cycle(text.bytes().map(u32::from).collect());
+        self.shard.end_of_text = Some(EndOfText {
+            token: IM_END,
+            after: Some(text.len() as u32 + 1),
+            probability: 0.0,
+        });
+        self
+    }
+
+    /// The model's chat template is this one.
+    pub fn template(self, template: &str) -> Self {
+        write_template(self.folder.path(), template);
+        self
+    }
+
     /// Binds the shard, starts everything, and waits until it serves.
     pub async fn start(self) -> Server {
         let shard = MockShard::start(self.shard.clone()).unwrap();
@@ -106,6 +125,7 @@ fn settings() -> HttpSettings {
         max_top_n_tokens: 5,
         max_client_batch_size: 4,
         compute_type: None,
+        parsers: Parsers::default(),
         transport: TransportLimits::default(),
     }
 }
@@ -300,14 +320,8 @@ fn write_model(folder: &Path) {
         "pre_tokenizer": byte_level, "decoder": byte_level,
         "model": {"type": "BPE", "vocab": vocab, "merges": []},
     });
-    let template = "{% for message in messages %}<|im_start|>{{ message.role }}\n{{ message.content }}<|im_end|>\n\
-                    {% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}";
     let files = [
         ("tokenizer.json", tokenizer),
-        (
-            "tokenizer_config.json",
-            json!({"chat_template": template, "eos_token": "<|im_end|>"}),
-        ),
         ("generation_config.json", json!({"eos_token_id": IM_END})),
         (
             "config.json",
@@ -317,6 +331,16 @@ fn write_model(folder: &Path) {
     for (name, value) in files {
         std::fs::write(folder.join(name), value.to_string()).unwrap();
     }
+    write_template(
+        folder,
+        "{% for message in messages %}<|im_start|>{{ message.role }}\n{{ message.content }}<|im_end|>\n\
+         {% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}",
+    );
+}
+
+fn write_template(folder: &Path, template: &str) {
+    let config = json!({"chat_template": template, "eos_token": "<|im_end|>"});
+    std::fs::write(folder.join("tokenizer_config.json"), config.to_string()).unwrap();
 }
 
 /// The printable character that byte-level tokenizers write for a byte.

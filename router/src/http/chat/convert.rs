@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use crate::http::app::{App, Served};
 use crate::http::chat::validate::ChatRequest;
-use crate::http::conversation;
+use crate::http::conversation::{self, Prepared, Reading};
 use crate::http::error::ApiError;
 use crate::http::prompt::{self, Origin};
 use crate::http::start::{Ready, TextRules};
@@ -18,34 +18,43 @@ pub async fn convert(
     served: &Served,
     request: ChatRequest,
     began: Instant,
-) -> Result<Ready, ApiError> {
+) -> Result<(Ready, Reading), ApiError> {
     let place = app.admission.enter(request.decoding.choices)?;
-    let rules = TextRules {
+    let mut rules = TextRules {
         continuing: request.conversation.continues(),
         keep_stop_token: request.decoding.stop.keep,
         settle: request.form.logprobs.wanted,
         skip_special_tokens: request.decoding.skip_special_tokens,
+        ..TextRules::default()
     };
-    let (model, limits, conversation) = (served.text.clone(), served.limits.clone(), request.conversation);
-    let truncation = request.truncation;
+    let (model, speech, limits) = (served.text.clone(), served.speech.clone(), served.limits.clone());
+    let (conversation, truncation) = (request.conversation, request.truncation);
     let work = move || {
-        let rendered = conversation::render(&model, conversation)?;
         let limits = Some(&limits).filter(|_| truncation.is_none());
-        let ids = conversation::encode(&model, &rendered, limits)?;
-        let ids = match truncation {
-            Some(truncation) => truncation.cut(ids),
-            None => ids,
-        };
-        Ok::<_, ApiError>((ids, rendered.text.chars().count()))
+        let mut prepared = conversation::prepare(&model, &speech, limits, conversation)?;
+        if let Some(truncation) = truncation {
+            prepared.ids = truncation.cut(prepared.ids);
+        }
+        Ok::<_, ApiError>(prepared)
     };
-    let (ids, characters) = app.workers.run(work).await??;
+    let prepared: Prepared = app.workers.run(work).await??;
     let asked = request.decoding.must_fit();
-    let prompt = prompt::fit(ids, characters, asked, &served.limits, Origin::Chat)?;
-    Ok(Ready {
+    let prompt = prompt::fit(
+        prepared.ids,
+        prepared.characters,
+        asked,
+        &served.limits,
+        Origin::Chat,
+    )?;
+    let mut decoding = request.decoding;
+    rules.kept_special_tokens = prepared.kept_special_tokens;
+    decoding.structure = prepared.structure.or(decoding.structure);
+    let ready = Ready {
         began,
         place,
         prompts: vec![prompt],
-        decoding: request.decoding,
         rules,
-    })
+        decoding,
+    };
+    Ok((ready, prepared.reading))
 }

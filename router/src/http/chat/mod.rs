@@ -4,6 +4,7 @@ mod convert;
 mod stream;
 mod types;
 mod validate;
+mod whole;
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -30,11 +31,12 @@ async fn handle(app: &Arc<App>, request: Request) -> Handled {
     let (served, body) = answer::admit(app, request).await?;
     let mut request = answer::checked(app, &served, body, validate::validate).await?;
     let (form, echo) = (request.form, std::mem::take(&mut request.echo));
-    let ready = convert::convert(app, &served, request, began).await?;
+    let (ready, reading) = convert::convert(app, &served, request, began).await?;
     let envelope = Envelope::new("chatcmpl", &app.ids.text(), app.name.id());
-    let answer = stream::Echoing {
+    let answer = stream::Told {
         answer: Answer::new(envelope, form, &ready.decoding, &ready.prompts),
         echo,
+        reading,
     };
     let mut running = start(app, &served, ready).await?;
     let (mut response, headers) = if form.stream {
@@ -42,7 +44,7 @@ async fn handle(app: &Arc<App>, request: Request) -> Handled {
         let events = EventBody::open(running, stream::Chunks::new(answer)).await?;
         (answer::events(events), headers)
     } else {
-        let body = stream::collect(&mut running, &answer).await?;
+        let body = whole::collect(&mut running, &answer).await?;
         (answer::json(body), timing::whole(&running))
     };
     response.headers_mut().extend(headers);

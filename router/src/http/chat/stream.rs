@@ -1,14 +1,13 @@
-//! How the answer of `POST /v1/chat/completions` is spelled.
+//! How the answer of `POST /v1/chat/completions` is spelled, as events.
 
 use bytes::BytesMut;
 use serde::Serialize;
 
+use crate::http::conversation::{Reader, Reading, Said};
 use crate::http::error::ApiError;
-use crate::http::openai;
-use crate::http::openai::answer::{Answer, TokenIds};
+use crate::http::openai::answer::Answer;
 use crate::http::openai::logprobs::ChatLogprobs;
-use crate::http::openai::prompt_logprobs::{PromptLogprobs, prompt_logprobs};
-use crate::http::openai::shapes::{DONE, FINGERPRINT, StopReason, Usage, put_json, put_number};
+use crate::http::openai::shapes::{DONE, Usage, finish_reason, put_json, put_number};
 use crate::http::problem::Dialect;
 use crate::http::running::Running;
 use crate::http::sse::{Spelling, put_error};
@@ -16,120 +15,69 @@ use crate::session::{ChoiceEvent, End, Settled};
 
 /// An answer with what only chats have.
 #[derive(Debug)]
-pub struct Echoing {
+pub struct Told {
     /// What it has in common with others.
     pub answer: Answer,
     /// The beginning of the message, which the model goes on with; empty unless it is echoed.
     pub echo: String,
-}
-
-#[derive(Serialize)]
-struct Completion<'a> {
-    id: &'a str,
-    object: &'static str,
-    created: u64,
-    model: &'a str,
-    system_fingerprint: &'static str,
-    choices: Vec<Choice>,
-    usage: Usage,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    prompt_token_ids: Option<TokenIds>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    prompt_logprobs: Option<PromptLogprobs>,
-}
-
-#[derive(Serialize)]
-struct Choice {
-    index: usize,
-    message: AssistantMessage,
-    logprobs: Option<ChatLogprobs>,
-    finish_reason: &'static str,
-    stop_reason: Option<StopReason>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    token_ids: Option<Vec<u32>>,
-}
-
-#[derive(Serialize)]
-struct AssistantMessage {
-    role: &'static str,
-    content: String,
-    refusal: Option<()>,
-}
-
-/// Collects the whole answer.
-///
-/// # Errors
-/// When a choice fails: a part of an answer is none.
-pub async fn collect(running: &mut Running, echoing: &Echoing) -> Result<Vec<u8>, ApiError> {
-    let Echoing { answer, echo } = echoing;
-    let collected = openai::collect::collect(running, answer).await?;
-    let logprobs = answer.form.logprobs;
-    let prompt = collected.first().map_or(&[][..], |choice| &choice.prompt_tokens);
-    let prompt_logprobs = logprobs
-        .prompt
-        .map(|top| prompt_logprobs(running.tokenizer(), prompt, top));
-    let choices = collected
-        .into_iter()
-        .enumerate()
-        .map(|(index, choice)| Choice {
-            index,
-            logprobs: logprobs.wanted.then(|| {
-                let mut told = ChatLogprobs::default();
-                told.extend(answer.names(running.tokenizer()), &choice.settled, logprobs.top);
-                told
-            }),
-            message: AssistantMessage {
-                role: "assistant",
-                content: format!("{echo}{}", choice.text),
-                refusal: None,
-            },
-            finish_reason: choice.finish_reason,
-            stop_reason: choice.stop_reason,
-            token_ids: choice.token_ids,
-        })
-        .collect();
-    let body = Completion {
-        id: &answer.envelope.id,
-        object: "chat.completion",
-        created: answer.envelope.created,
-        model: &answer.envelope.model,
-        system_fingerprint: FINGERPRINT,
-        choices,
-        usage: Usage::of(running.accounts()),
-        prompt_token_ids: answer.prompt_ids(0),
-        prompt_logprobs,
-    };
-    serde_json::to_vec(&body).map_err(|error| ApiError::Internal {
-        cause: error.to_string(),
-    })
+    /// How its text is read.
+    pub reading: Reading,
 }
 
 /// The answer as events.
 #[derive(Debug)]
 pub struct Chunks {
-    echoing: Echoing,
+    told: Told,
     head: Vec<u8>,
+    /// One a choice; none when text is nothing but text.
+    readers: Vec<Reader>,
 }
 
 /// What a chunk tells of a choice.
 #[derive(Clone, Copy, Default)]
 struct Part<'a> {
-    /// `None`: an empty delta.
-    text: Option<&'a str>,
-    /// Whether the delta names the role.
-    role: bool,
+    delta: Delta<'a>,
     settled: &'a [Settled],
     token: Option<u32>,
     end: Option<&'a End>,
 }
 
+impl Part<'_> {
+    /// Whether there is anything to tell beside the delta.
+    fn tells_more(&self, answer: &Answer) -> bool {
+        self.end.is_some()
+            || (answer.form.logprobs.wanted && !self.settled.is_empty())
+            || (answer.form.token_ids && self.token.is_some())
+    }
+}
+
+#[derive(Clone, Copy, Default)]
+enum Delta<'a> {
+    #[default]
+    Empty,
+    /// The first one of a choice, with the text that is echoed.
+    Role(&'a str),
+    Text(&'a str),
+    Said(&'a Said),
+}
+
+/// How a choice ends for a client.
+#[must_use]
+pub fn reason(end: &End, reading: &Reading, calls: usize) -> &'static str {
+    match end {
+        End::StopToken(_) | End::StopString(_) if calls > 0 && !reading.is_named() => "tool_calls",
+        end => finish_reason(end),
+    }
+}
+
 impl Chunks {
     /// Before the first event.
     #[must_use]
-    pub fn new(echoing: Echoing) -> Self {
+    pub fn new(told: Told) -> Self {
         Self {
-            head: echoing.answer.envelope.chunk_head("chat.completion.chunk"),
-            echoing,
+            head: told.answer.envelope.chunk_head("chat.completion.chunk"),
+            told,
+            readers: Vec::new(),
         }
     }
 
@@ -139,14 +87,8 @@ impl Chunks {
         out.extend_from_slice(b"{\"index\":");
         put_number(out, choice);
         out.extend_from_slice(b",\"delta\":{");
-        if part.role {
-            out.extend_from_slice(b"\"role\":\"assistant\",");
-        }
-        if let Some(text) = part.text {
-            out.extend_from_slice(b"\"content\":");
-            put_json(out, text);
-        }
-        let answer = &self.echoing.answer;
+        put_delta(out, part.delta);
+        let answer = &self.told.answer;
         let logprobs = answer.form.logprobs;
         if logprobs.wanted && !part.settled.is_empty() {
             let mut told = ChatLogprobs::default();
@@ -156,22 +98,65 @@ impl Chunks {
         } else {
             out.extend_from_slice(b"},\"logprobs\":null");
         }
-        answer.put_choice_end(out, part.end, part.token.as_slice());
-        if let Some(ids) = answer.prompt_ids(0).filter(|_| part.role) {
+        let calls = self.readers.get(choice).map_or(0, Reader::calls);
+        let end = part.end.map(|end| (end, reason(end, &self.told.reading, calls)));
+        answer.put_choice_end(out, end, part.token.as_slice());
+        let begins = matches!(part.delta, Delta::Role(_));
+        if let Some(ids) = answer.prompt_ids(0).filter(|_| begins) {
             out.extend_from_slice(b",\"prompt_token_ids\":");
             put_json(out, &ids);
         }
-        answer.form.put_chunk_usage(out, running);
+        answer.form.put_chunk_usage(out, || self.usage(running));
         out.extend_from_slice(b"}\n\n");
+    }
+
+    /// One event for each thing that was said; what else there is to tell goes with the first one,
+    /// and the end with the last.
+    fn chunks(&self, out: &mut BytesMut, running: &Running, choice: usize, said: &[Said], part: Part<'_>) {
+        let mut part = part;
+        let end = part.end.take();
+        let mut told = said.iter().filter(|said| **said != Said::CallEnd).peekable();
+        if told.peek().is_none() && part.tells_more(&self.told.answer) && end.is_none() {
+            return self.chunk(out, running, choice, part);
+        }
+        while let Some(said) = told.next() {
+            let more = std::mem::take(&mut part);
+            let delta = Delta::Said(said);
+            self.chunk(out, running, choice, Part { delta, ..more });
+        }
+        if end.is_some() {
+            self.chunk(out, running, choice, Part { end, ..part });
+        }
+    }
+
+    fn usage(&self, running: &Running) -> Usage {
+        let tokens = self.readers.iter().map(Reader::reasoning_tokens).sum();
+        Usage::of(running.accounts()).with_reasoning(self.told.reading.reasons().then_some(tokens))
+    }
+
+    /// Takes a piece of a choice's text; `None` when text is nothing but text.
+    fn read(&mut self, running: &Running, choice: usize, text: &str, over: bool) -> Option<Vec<Said>> {
+        let ids = &running.app().ids;
+        let reader = self.readers.get_mut(choice)?;
+        if !over {
+            return Some(reader.token(text, ids));
+        }
+        let mut said = reader.text(text, ids);
+        said.extend(reader.finish(ids));
+        Some(said)
     }
 }
 
 impl Spelling for Chunks {
     fn begin(&mut self, out: &mut BytesMut, running: &Running) {
+        if !self.told.reading.is_plain() {
+            self.readers = (0..running.choices())
+                .map(|_| self.told.reading.reader())
+                .collect();
+        }
         for choice in 0..running.choices() {
             let part = Part {
-                text: Some(&self.echoing.echo),
-                role: true,
+                delta: Delta::Role(&self.told.echo),
                 ..Part::default()
             };
             self.chunk(out, running, choice, part);
@@ -183,27 +168,41 @@ impl Spelling for Chunks {
             ChoiceEvent::Started { .. } | ChoiceEvent::Prompt(_) => {}
             ChoiceEvent::Token(event) => {
                 let part = Part {
-                    text: Some(&event.text),
+                    delta: Delta::Text(&event.text),
                     settled: &event.settled,
                     token: Some(event.token.id),
                     ..Part::default()
                 };
-                self.chunk(out, running, choice, part);
+                match self.read(running, choice, &event.text, false) {
+                    None => self.chunk(out, running, choice, part),
+                    Some(said) => {
+                        let delta = Delta::Empty;
+                        self.chunks(out, running, choice, &said, Part { delta, ..part });
+                    }
+                }
             }
             ChoiceEvent::Finished { end, text, settled } => {
                 let part = Part {
-                    text: if text.is_empty() { None } else { Some(&text) },
+                    delta: Delta::Empty,
                     settled: &settled,
                     end: Some(&end),
                     ..Part::default()
                 };
-                self.chunk(out, running, choice, part);
+                match self.read(running, choice, &text, true) {
+                    Some(said) => self.chunks(out, running, choice, &said, part),
+                    None if text.is_empty() => self.chunk(out, running, choice, part),
+                    None => {
+                        let delta = Delta::Text(&text);
+                        self.chunk(out, running, choice, Part { delta, ..part });
+                    }
+                }
             }
         }
     }
 
     fn end(&mut self, out: &mut BytesMut, running: &Running) {
-        self.echoing.answer.form.put_usage_chunk(out, &self.head, running);
+        let form = self.told.answer.form;
+        form.put_usage_chunk(out, &self.head, || self.usage(running));
         out.extend_from_slice(DONE);
     }
 
@@ -211,4 +210,68 @@ impl Spelling for Chunks {
         put_error(out, error, Dialect::OpenAi);
         out.extend_from_slice(DONE);
     }
+}
+
+/// `delta.tool_calls[0]` where the call begins, and where it goes on.
+#[derive(Serialize)]
+struct Call<'a> {
+    index: usize,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    id: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    r#type: Option<&'static str>,
+    function: Function<'a>,
+}
+
+#[derive(Serialize)]
+struct Function<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    name: Option<&'a str>,
+    arguments: &'a str,
+}
+
+/// The fields of a delta.
+fn put_delta(out: &mut BytesMut, delta: Delta<'_>) {
+    match delta {
+        Delta::Empty | Delta::Said(Said::CallEnd) => {}
+        Delta::Role(echo) => put_field(out, b"\"role\":\"assistant\",\"content\":", echo),
+        Delta::Text(text) => put_field(out, b"\"content\":", text),
+        Delta::Said(Said::Text(text)) => put_field(out, b"\"content\":", text),
+        Delta::Said(Said::Reasoning(text)) => put_field(out, b"\"reasoning\":", text),
+        Delta::Said(Said::Call { index, id, name }) => put_call(
+            out,
+            &Call {
+                index: *index,
+                id: Some(id),
+                r#type: Some("function"),
+                function: Function {
+                    name: Some(name),
+                    arguments: "",
+                },
+            },
+        ),
+        Delta::Said(Said::Arguments { index, text }) => put_call(
+            out,
+            &Call {
+                index: *index,
+                id: None,
+                r#type: None,
+                function: Function {
+                    name: None,
+                    arguments: text,
+                },
+            },
+        ),
+    }
+}
+
+fn put_field(out: &mut BytesMut, name: &[u8], text: &str) {
+    out.extend_from_slice(name);
+    put_json(out, text);
+}
+
+fn put_call(out: &mut BytesMut, call: &Call<'_>) {
+    out.extend_from_slice(b"\"tool_calls\":[");
+    put_json(out, call);
+    out.extend_from_slice(b"]");
 }

@@ -22,17 +22,8 @@ pub struct ChatFields {
 
 /// Fields of this route that are known and not built.
 pub const UNBUILT: &[Unbuilt] = &[
-    Unbuilt::always("tools"),
-    Unbuilt::unless("tool_choice", &[Harmless::Text("none"), Harmless::Text("auto")]),
-    Unbuilt::always("tool_prompt"),
-    Unbuilt::always("functions"),
+    Unbuilt::always("functions").or("use `tools`"),
     Unbuilt::unless("function_call", &[Harmless::Text("none"), Harmless::Text("auto")]),
-    Unbuilt::unless(
-        "parallel_tool_calls",
-        &[Harmless::Bool(true), Harmless::Bool(false)],
-    ),
-    Unbuilt::unless("reasoning_effort", &[Harmless::Text("none")]),
-    Unbuilt::unless("include_reasoning", &[Harmless::Bool(true)]),
     Unbuilt::always("audio").or("ask for text alone"),
     Unbuilt::always("prediction"),
     Unbuilt::always("web_search_options"),

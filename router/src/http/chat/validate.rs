@@ -59,6 +59,14 @@ pub fn validate(body: &JsonBody, rules: Rules<'_>) -> Result<ChatRequest, ApiErr
     } else {
         String::new()
     };
+    if let (Some(asked), true) = (&asked.structure, conversation.may_call()) {
+        let message = format!(
+            "`{}` and `tools` exclude each other: a call is no such answer; leave one out, or set `tool_choice` to \
+             \"none\"",
+            asked.param
+        );
+        return Err(ApiError::invalid(asked.param, Rule::Conflict, message));
+    }
     Ok(ChatRequest {
         form,
         conversation,

@@ -33,6 +33,7 @@ pub async fn convert(
             keep_stop_token: request.decoding.stop.keep,
             settle: request.form.logprobs.wanted,
             skip_special_tokens: request.decoding.skip_special_tokens,
+            ..TextRules::default()
         },
     })
 }

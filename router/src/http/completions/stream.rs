@@ -10,7 +10,9 @@ use crate::http::openai::answer::{Answer, TokenIds};
 use crate::http::openai::collect::Collected;
 use crate::http::openai::logprobs::CompletionLogprobs;
 use crate::http::openai::prompt_logprobs::{PromptLogprobs, prompt_logprobs};
-use crate::http::openai::shapes::{DONE, FINGERPRINT, StopReason, Usage, put_json, put_number};
+use crate::http::openai::shapes::{
+    DONE, FINGERPRINT, StopReason, Usage, finish_reason, put_json, put_number,
+};
 use crate::http::problem::Dialect;
 use crate::http::running::Running;
 use crate::http::sse::{Spelling, put_error};
@@ -92,7 +94,7 @@ struct Choice {
 /// When a choice fails: a part of an answer is none.
 pub async fn collect(running: &mut Running, echoing: &Echoing) -> Result<Vec<u8>, ApiError> {
     let answer = &echoing.answer;
-    let collected = openai::collect::collect(running, answer).await?;
+    let collected = openai::collect::collect(running, answer, |_, _| {}).await?;
     let choices = openai::collect::best(collected, echoing.n)
         .into_iter()
         .enumerate()
@@ -190,8 +192,9 @@ impl Chunks {
             out.extend_from_slice(b",\"prompt_token_ids\":");
             put_json(out, &ids);
         }
-        answer.put_choice_end(out, part.end, part.token.as_slice());
-        answer.form.put_chunk_usage(out, running);
+        let end = part.end.map(|end| (end, finish_reason(end)));
+        answer.put_choice_end(out, end, part.token.as_slice());
+        answer.form.put_chunk_usage(out, || Usage::of(running.accounts()));
         out.extend_from_slice(b"}\n\n");
     }
 }
@@ -253,7 +256,10 @@ impl Spelling for Chunks {
     }
 
     fn end(&mut self, out: &mut BytesMut, running: &Running) {
-        self.echoing.answer.form.put_usage_chunk(out, &self.head, running);
+        self.echoing
+            .answer
+            .form
+            .put_usage_chunk(out, &self.head, || Usage::of(running.accounts()));
         out.extend_from_slice(DONE);
     }
 

@@ -1,11 +1,24 @@
-//! Messages as a prompt: what every route shares that takes a conversation.
+//! Messages as a prompt, and answers as what they mean: what every route shares that takes a
+//! conversation.
 //!
-//! `types` (what may be sent), `validate` (the rules, once), `render` (the chat template, then the
-//! tokenizer).
+//! `types` (what may be sent), `validate` and `tools` (the rules, once), `render` (the chat
+//! template, then the tokenizer; `described` where the template knows no tools), `speech` (how the
+//! model marks calls and reasoning), `forced` (the grammar that makes it call), `reading` (an
+//! answer's text taken apart).
 
+mod described;
+mod forced;
+mod heard;
+mod prepare;
+mod reading;
 mod render;
+mod speech;
+mod tools;
 mod types;
 mod validate;
 
-pub use render::{encode, render};
+pub use heard::{Heard, HeardCall, Listener};
+pub use prepare::{Prepared, prepare};
+pub use reading::{Reader, Reading, Said};
+pub use speech::Speech;
 pub use validate::{Conversation, validate};

@@ -5,6 +5,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use serde_json::Value;
 use shardline_text::{ChatRequest, ModelText, RenderedChat, TemplateError};
 
+use crate::http::conversation::described::{describe, text_of};
+use crate::http::conversation::tools::Tools;
+use crate::http::conversation::types::Message;
 use crate::http::conversation::validate::Conversation;
 use crate::http::decoding::Limits;
 use crate::http::error::ApiError;
@@ -28,8 +31,22 @@ pub fn render(model: &ModelText, conversation: Conversation) -> Result<Rendered,
     let now = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .map_or(0, |since| since.as_secs());
+    let told = conversation.tools.as_ref().map(Tools::told).unwrap_or_default();
+    let knows_tools = model
+        .templates
+        .as_ref()
+        .is_some_and(|templates| templates.tells_tools());
+    let prompt = conversation.tool_prompt.as_deref();
+    let messages = if knows_tools {
+        with_prompt(conversation.messages, prompt.filter(|_| !told.is_empty()))
+    } else {
+        describe(conversation.messages, told, prompt)
+    };
+    let tools = (knows_tools && !told.is_empty())
+        .then(|| told.iter().map(|tool| tool.definition().clone()).collect());
     let request = ChatRequest {
-        messages: conversation.messages.into_iter().map(Value::Object).collect(),
+        messages: messages.into_iter().map(Value::Object).collect(),
+        tools,
         documents: conversation.documents,
         add_generation_prompt: conversation.add_generation_prompt,
         continue_final_message: conversation.continue_final_message,
@@ -43,6 +60,15 @@ pub fn render(model: &ModelText, conversation: Conversation) -> Result<Rendered,
         chat,
         add_special_tokens: conversation.add_special_tokens,
     })
+}
+
+/// The client's words about the tools go behind its last message.
+fn with_prompt(mut messages: Vec<Message>, prompt: Option<&str>) -> Vec<Message> {
+    if let (Some(message), Some(prompt)) = (messages.last_mut(), prompt) {
+        let text = format!("{}\n---\n{prompt}", text_of(message));
+        message.insert("content".to_owned(), Value::String(text));
+    }
+    messages
 }
 
 /// Token ids of a rendered prompt. With `limits` a text that cannot fit is refused before the work

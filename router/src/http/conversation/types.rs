@@ -19,6 +19,18 @@ pub struct ConversationFields {
     pub continue_final_message: Option<bool>,
     /// Whether the tokenizer adds BOS before what the template wrote; `false`, as templates do it.
     pub add_special_tokens: Option<bool>,
+    /// Tools that the model may call, each a function.
+    pub tools: Option<Vec<Map<String, Value>>>,
+    /// auto, none, required, or a tool by its name.
+    pub tool_choice: Option<Value>,
+    /// Whether an answer may hold more than one call; `true`.
+    pub parallel_tool_calls: Option<bool>,
+    /// What the model is told before the tools, or of them.
+    pub tool_prompt: Option<String>,
+    /// Whether the answer tells the model's reasoning; `true`.
+    pub include_reasoning: Option<bool>,
+    /// How much the model should reason; the template reads it.
+    pub reasoning_effort: Option<String>,
     /// Further variables of the template.
     pub chat_template_kwargs: Option<Map<String, Value>>,
 }

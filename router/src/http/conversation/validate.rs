@@ -3,12 +3,15 @@
 use serde_json::{Map, Value};
 
 use crate::http::check;
+use crate::http::conversation::tools::{self, Tools};
 use crate::http::conversation::types::{ConversationFields, Message};
 use crate::http::error::{ApiError, Rule};
 
 const MAX_MESSAGES: usize = 16_384;
 const MAX_PARTS: usize = 16_384;
 const MAX_DOCUMENTS: usize = 1024;
+/// What `reasoning_effort` may say.
+const EFFORTS: [&str; 6] = ["none", "minimal", "low", "medium", "high", "xhigh"];
 const ROLES: [&str; 6] = ["system", "developer", "user", "assistant", "tool", "function"];
 
 /// A conversation that keeps every rule.
@@ -26,6 +29,12 @@ pub struct Conversation {
     pub(super) add_special_tokens: bool,
     /// Further variables of the template.
     pub(super) template_variables: Map<String, Value>,
+    /// Tools that the model may call.
+    pub(super) tools: Option<Tools>,
+    /// The client's words about them.
+    pub(super) tool_prompt: Option<String>,
+    /// Whether the answer tells the model's reasoning.
+    pub(super) include_reasoning: bool,
 }
 
 impl Conversation {
@@ -41,6 +50,12 @@ impl Conversation {
         let last = self.messages.last()?;
         let own = last.get("role").and_then(Value::as_str) == Some("assistant");
         last.get("content").and_then(Value::as_str).filter(|_| own)
+    }
+
+    /// Whether the model may call a tool.
+    #[must_use]
+    pub fn may_call(&self) -> bool {
+        self.tools.as_ref().is_some_and(Tools::may_call)
     }
 }
 
@@ -62,14 +77,49 @@ pub fn validate(fields: ConversationFields) -> Result<Conversation, ApiError> {
         check::count("documents", documents.len(), MAX_DOCUMENTS)?;
     }
     let documents = fields.documents.filter(|documents| !documents.is_empty());
+    let tools = tools::openai(fields.tools, fields.tool_choice, fields.parallel_tool_calls)?;
+    if continue_final_message && tools.as_ref().is_some_and(Tools::is_forced) {
+        let message =
+            "`tool_choice` cannot force a call where `continue_final_message` is set; leave one out";
+        return Err(ApiError::invalid("tool_choice", Rule::Conflict, message));
+    }
+    let mut template_variables = fields.chat_template_kwargs.unwrap_or_default();
+    if let Some(effort) = fields.reasoning_effort {
+        set_effort(effort, &mut template_variables)?;
+    }
     Ok(Conversation {
         messages: messages(fields.messages.ok_or_else(|| ApiError::missing("messages"))?)?,
         documents: documents.map(|documents| documents.into_iter().map(Value::Object).collect()),
         add_generation_prompt: fields.add_generation_prompt.unwrap_or(!continue_final_message),
         continue_final_message,
         add_special_tokens: fields.add_special_tokens.unwrap_or(false),
-        template_variables: fields.chat_template_kwargs.unwrap_or_default(),
+        template_variables,
+        tools,
+        tool_prompt: fields.tool_prompt,
+        include_reasoning: fields.include_reasoning.unwrap_or(true),
     })
+}
+
+/// Tells the template how much to reason, in the words that templates know. What the client sets
+/// by name comes first.
+pub fn set_effort(effort: String, variables: &mut Map<String, Value>) -> Result<(), ApiError> {
+    if !EFFORTS.contains(&effort.as_str()) {
+        let given: String = effort.chars().take(40).collect();
+        let message = format!(
+            "`reasoning_effort` must be one of {}. Given: `{given}`",
+            EFFORTS.join(", ")
+        );
+        return Err(ApiError::invalid("reasoning_effort", Rule::Value, message));
+    }
+    if effort == "none" {
+        for switch in ["enable_thinking", "thinking"] {
+            variables.entry(switch).or_insert(Value::Bool(false));
+        }
+    }
+    variables
+        .entry("reasoning_effort")
+        .or_insert(Value::String(effort));
+    Ok(())
 }
 
 fn messages(given: Vec<Message>) -> Result<Vec<Message>, ApiError> {
@@ -112,7 +162,8 @@ fn check_message(index: usize, message: Message) -> Result<Message, ApiError> {
         return Err(ApiError::missing(&path("tool_call_id")));
     }
     match message.get("tool_calls") {
-        None | Some(Value::Null | Value::Array(_)) => {}
+        None | Some(Value::Null) => {}
+        Some(Value::Array(calls)) => check_calls(&path("tool_calls"), calls)?,
         Some(other) => return Err(wrong_type(path("tool_calls"), other, "a list")),
     }
     match message.get("name") {
@@ -120,6 +171,29 @@ fn check_message(index: usize, message: Message) -> Result<Message, ApiError> {
         Some(other) => return Err(wrong_type(path("name"), other, "a string")),
     }
     Ok(message)
+}
+
+/// Calls of earlier answers: templates read names and arguments without asking.
+fn check_calls(path: &str, calls: &[Value]) -> Result<(), ApiError> {
+    check::count(path, calls.len(), MAX_PARTS)?;
+    for (index, call) in calls.iter().enumerate() {
+        let path = format!("{path}[{index}].function");
+        let Some(Value::Object(function)) = call.get("function") else {
+            return Err(ApiError::missing(&path));
+        };
+        match function.get("name") {
+            Some(Value::String(name)) if !name.is_empty() => {}
+            _ => return Err(ApiError::missing(&format!("{path}.name"))),
+        }
+        match function.get("arguments") {
+            None | Some(Value::Null | Value::String(_) | Value::Object(_)) => {}
+            Some(other) => {
+                let param = format!("{path}.arguments");
+                return Err(wrong_type(param, other, "a string that holds an object"));
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Parts are texts; of the other kinds none is served yet.

@@ -52,6 +52,7 @@ pub async fn convert(
             keep_stop_token: true,
             settle: false,
             skip_special_tokens: true,
+            ..TextRules::default()
         },
     })
 }

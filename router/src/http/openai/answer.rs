@@ -9,7 +9,7 @@ use shardline_text::Tokenizer;
 use crate::http::decoding::Decoding;
 use crate::http::openai::form::AnswerForm;
 use crate::http::openai::names::TokenNames;
-use crate::http::openai::shapes::{Envelope, StopReason, finish_reason, put_json};
+use crate::http::openai::shapes::{Envelope, StopReason, put_json};
 use crate::http::prompt::Encoded;
 use crate::session::End;
 
@@ -69,13 +69,13 @@ impl Answer {
         StopReason::of(end, &self.stop_strings, &self.stop_token_ids)
     }
 
-    /// The fields at the end of a chunk's choice, and the bracket behind it.
-    pub fn put_choice_end(&self, out: &mut BytesMut, end: Option<&End>, tokens: &[u32]) {
+    /// The fields at the end of a chunk's choice with how it ends, if it does, and the bracket behind it.
+    pub fn put_choice_end(&self, out: &mut BytesMut, end: Option<(&End, &'static str)>, tokens: &[u32]) {
         match end {
             None => out.extend_from_slice(b",\"finish_reason\":null"),
-            Some(end) => {
+            Some((end, reason)) => {
                 out.extend_from_slice(b",\"finish_reason\":");
-                put_json(out, finish_reason(end));
+                put_json(out, reason);
                 out.extend_from_slice(b",\"stop_reason\":");
                 put_json(out, &self.stop_reason(end));
             }

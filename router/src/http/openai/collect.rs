@@ -22,6 +22,8 @@ pub struct Collected {
     pub token_ids: Option<Vec<u32>>,
     /// As clients read it.
     pub finish_reason: &'static str,
+    /// Why it ended.
+    pub end: Option<End>,
     /// The stop string or token.
     pub stop_reason: Option<StopReason>,
     /// Sum of the log-probabilities of its tokens, as far as they are known.
@@ -36,11 +38,25 @@ impl Collected {
     }
 }
 
-/// Runs a request to its end; one entry a choice.
+/// A piece of a choice's text.
+#[derive(Clone, Copy, Debug)]
+pub enum Piece<'a> {
+    /// Of a token.
+    Token(&'a str),
+    /// Held back until the end.
+    End(&'a str),
+}
+
+/// Runs a request to its end; one entry a choice. `listen` is told the index of a choice and each
+/// piece of its text, of a token or else of the end.
 ///
 /// # Errors
 /// When a choice fails: a part of an answer is none.
-pub async fn collect(running: &mut Running, answer: &Answer) -> Result<Vec<Collected>, ApiError> {
+pub async fn collect(
+    running: &mut Running,
+    answer: &Answer,
+    mut listen: impl FnMut(usize, Piece<'_>),
+) -> Result<Vec<Collected>, ApiError> {
     let mut choices: Vec<Collected> = (0..running.choices())
         .map(|index| Collected {
             prompt: answer.prompt_of(index),
@@ -65,6 +81,7 @@ pub async fn collect(running: &mut Running, answer: &Answer) -> Result<Vec<Colle
                     .token_ids
                     .iter_mut()
                     .for_each(|ids| ids.push(token.token.id));
+                listen(index, Piece::Token(&token.text));
                 (token.text, token.settled)
             }
             ChoiceEvent::Finished {
@@ -74,6 +91,8 @@ pub async fn collect(running: &mut Running, answer: &Answer) -> Result<Vec<Colle
             ChoiceEvent::Finished { end, text, settled } => {
                 choice.finish_reason = finish_reason(&end);
                 choice.stop_reason = answer.stop_reason(&end);
+                choice.end = Some(end);
+                listen(index, Piece::End(&text));
                 (text, settled)
             }
         };

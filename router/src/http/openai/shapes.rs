@@ -6,7 +6,6 @@ use bytes::{BufMut, BytesMut};
 use serde::Serialize;
 
 use crate::http::openai::form::AnswerForm;
-use crate::http::running::Running;
 use crate::session::{Accounts, End};
 
 /// `system_fingerprint`: which server answers.
@@ -22,6 +21,8 @@ pub struct Usage {
     completion_tokens: u32,
     total_tokens: u32,
     prompt_tokens_details: PromptDetails,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    completion_tokens_details: Option<CompletionDetails>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -29,7 +30,20 @@ struct PromptDetails {
     cached_tokens: u32,
 }
 
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+struct CompletionDetails {
+    reasoning_tokens: u32,
+}
+
 impl Usage {
+    /// With the tokens of the reasoning, which are among those of the completion.
+    #[must_use]
+    pub fn with_reasoning(mut self, reasoning_tokens: Option<u32>) -> Self {
+        self.completion_tokens_details =
+            reasoning_tokens.map(|reasoning_tokens| CompletionDetails { reasoning_tokens });
+        self
+    }
+
     /// What was used so far.
     #[must_use]
     pub fn of(accounts: &Accounts) -> Self {
@@ -40,6 +54,7 @@ impl Usage {
             prompt_tokens_details: PromptDetails {
                 cached_tokens: accounts.cached_tokens,
             },
+            completion_tokens_details: None,
         }
     }
 }
@@ -98,21 +113,21 @@ impl Envelope {
 
 impl AnswerForm {
     /// The `usage` field of a chunk with tokens, when the client asked for such fields.
-    pub fn put_chunk_usage(&self, out: &mut BytesMut, running: &Running) {
+    pub fn put_chunk_usage(&self, out: &mut BytesMut, usage: impl FnOnce() -> Usage) {
         if self.continuous_usage {
             out.extend_from_slice(b",\"usage\":");
-            put_json(out, &Usage::of(running.accounts()));
+            put_json(out, &usage());
         } else if self.include_usage {
             out.extend_from_slice(b",\"usage\":null");
         }
     }
 
     /// The chunk that holds nothing but the usage.
-    pub fn put_usage_chunk(&self, out: &mut BytesMut, head: &[u8], running: &Running) {
+    pub fn put_usage_chunk(&self, out: &mut BytesMut, head: &[u8], usage: impl FnOnce() -> Usage) {
         if self.include_usage {
             out.extend_from_slice(head);
             out.extend_from_slice(b"],\"usage\":");
-            put_json(out, &Usage::of(running.accounts()));
+            put_json(out, &usage());
             out.extend_from_slice(b"}\n\n");
         }
     }

@@ -1,0 +1,265 @@
+//! The tools that a model may call, and whether it must: the rules, whichever route they came by.
+
+use std::collections::HashSet;
+
+use serde_json::{Map, Value, json};
+
+use crate::http::check;
+use crate::http::error::{ApiError, Rule};
+
+/// Tools of a request: each is rendered into the prompt.
+const MAX_TOOLS: usize = 1024;
+const MAX_NAME_BYTES: usize = 128;
+
+/// A tool that keeps every rule.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Tool {
+    name: String,
+    /// In the shape that templates read: `{"type": "function", "function": {…}}`.
+    definition: Value,
+}
+
+impl Tool {
+    /// A tool as `function` describes it: `name`, `description`, `parameters`, and what else a
+    /// template may know. `path`: where the name stands, for errors.
+    ///
+    /// # Errors
+    /// When the name or the schema of the parameters is none.
+    pub fn new(path: &str, mut function: Map<String, Value>) -> Result<Self, ApiError> {
+        let name = check_name(path, function.get("name"))?;
+        match function.get("description") {
+            None | Some(Value::Null | Value::String(_)) => {}
+            Some(_) => return Err(wrong(path, "description", "a string")),
+        }
+        // The native interface's word for it.
+        let older = function.remove("arguments");
+        match function.get("parameters").or(older.as_ref()) {
+            None | Some(Value::Null) => {
+                // Templates and grammars read it without asking whether it is there.
+                let empty = json!({"type": "object", "properties": {}});
+                function.insert("parameters".to_owned(), empty);
+            }
+            Some(Value::Object(_)) => {
+                if let Some(older) = older {
+                    function.entry("parameters").or_insert(older);
+                }
+            }
+            Some(_) => return Err(wrong(path, "parameters", "a JSON schema, which is an object")),
+        }
+        Ok(Self {
+            name,
+            definition: json!({"type": "function", "function": function}),
+        })
+    }
+
+    /// The name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The JSON schema of the arguments.
+    #[must_use]
+    pub fn parameters(&self) -> &Value {
+        self.definition
+            .pointer("/function/parameters")
+            .unwrap_or(&Value::Null)
+    }
+
+    /// In the shape that templates read.
+    #[must_use]
+    pub fn definition(&self) -> &Value {
+        &self.definition
+    }
+}
+
+fn check_name(path: &str, given: Option<&Value>) -> Result<String, ApiError> {
+    let param = format!("{path}.name");
+    let name = match given {
+        Some(Value::String(name)) => name,
+        None | Some(Value::Null) => return Err(ApiError::missing(&param)),
+        Some(_) => return Err(wrong(path, "name", "a string")),
+    };
+    let fits = |character: char| character.is_ascii_alphanumeric() || "_-.:/".contains(character);
+    if name.is_empty() || name.len() > MAX_NAME_BYTES || !name.chars().all(fits) {
+        let given: String = name.chars().take(40).collect();
+        let message = format!(
+            "`{param}` must be 1 to {MAX_NAME_BYTES} letters, digits and the signs _ - . : /. Given: `{given}`"
+        );
+        return Err(ApiError::invalid(param, Rule::Value, message));
+    }
+    Ok(name.clone())
+}
+
+fn wrong(path: &str, field: &str, expected: &str) -> ApiError {
+    let param = format!("{path}.{field}");
+    let message = format!("`{param}` must be {expected}");
+    ApiError::invalid(param, Rule::Value, message)
+}
+
+/// Whether a model must call.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ToolChoice {
+    /// As it likes.
+    Auto,
+    /// Never: it is not told of the tools.
+    None,
+    /// At least once.
+    Required,
+    /// This one, once.
+    Named(String),
+}
+
+/// The tools of a request, at least one.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Tools {
+    pub(super) list: Vec<Tool>,
+    pub(super) choice: ToolChoice,
+    /// Whether more than one call is wanted.
+    pub(super) parallel: bool,
+}
+
+impl Tools {
+    /// Joins what was checked one by one.
+    ///
+    /// # Errors
+    /// When there is none, too many, one twice, or the one that was chosen is not among them.
+    pub fn new(list: Vec<Tool>, choice: ToolChoice, parallel: bool) -> Result<Self, ApiError> {
+        if list.is_empty() {
+            let message = "`tools` must hold at least one tool; leave it out";
+            return Err(ApiError::invalid("tools", Rule::Count, message));
+        }
+        check_count(list.len())?;
+        let mut names = HashSet::new();
+        if let Some(tool) = list.iter().find(|tool| !names.insert(tool.name())) {
+            let message = format!("`tools` holds two tools with the name `{}`", tool.name());
+            return Err(ApiError::invalid("tools", Rule::Conflict, message));
+        }
+        if let ToolChoice::Named(name) = &choice
+            && !names.contains(name.as_str())
+        {
+            let name: String = name.chars().take(40).collect();
+            let message = format!(
+                "`tool_choice` must be \"auto\", \"none\", \"required\" or the name of one of `tools`. Given: \
+                 `{name}`"
+            );
+            return Err(ApiError::invalid("tool_choice", Rule::Value, message));
+        }
+        Ok(Self {
+            list,
+            choice,
+            parallel,
+        })
+    }
+
+    /// Whether the model must call.
+    #[must_use]
+    pub fn is_forced(&self) -> bool {
+        matches!(self.choice, ToolChoice::Required | ToolChoice::Named(_))
+    }
+
+    /// Whether the model may call.
+    #[must_use]
+    pub fn may_call(&self) -> bool {
+        self.choice != ToolChoice::None
+    }
+
+    /// Those that the model is told of.
+    pub(super) fn told(&self) -> &[Tool] {
+        if self.choice == ToolChoice::None {
+            &[]
+        } else {
+            &self.list
+        }
+    }
+}
+
+/// How many tools a request may bring, before each is looked at.
+///
+/// # Errors
+/// When there are more.
+pub fn check_count(given: usize) -> Result<(), ApiError> {
+    check::count("tools", given, MAX_TOOLS)
+}
+
+/// Tools as OpenAI's chat has them.
+///
+/// # Errors
+/// With the first field at fault.
+pub fn openai(
+    tools: Option<Vec<Map<String, Value>>>,
+    choice: Option<Value>,
+    parallel: Option<bool>,
+) -> Result<Option<Tools>, ApiError> {
+    let choice = openai_choice(choice)?;
+    let Some(tools) = tools else {
+        return match choice {
+            None | Some(ToolChoice::Auto | ToolChoice::None) => Ok(None),
+            Some(ToolChoice::Required | ToolChoice::Named(_)) => {
+                let message = "`tool_choice` needs `tools`";
+                Err(ApiError::invalid("tool_choice", Rule::Conflict, message))
+            }
+        };
+    };
+    check_count(tools.len())?;
+    let list = tools
+        .into_iter()
+        .enumerate()
+        .map(|(index, tool)| openai_tool(index, tool))
+        .collect::<Result<_, _>>()?;
+    let choice = choice.unwrap_or(ToolChoice::Auto);
+    Tools::new(list, choice, parallel.unwrap_or(true)).map(Some)
+}
+
+fn openai_tool(index: usize, mut tool: Map<String, Value>) -> Result<Tool, ApiError> {
+    let path = format!("tools[{index}]");
+    match tool.get("type") {
+        None | Some(Value::Null) => {}
+        Some(Value::String(kind)) if kind == "function" => {}
+        Some(Value::String(kind)) => {
+            let kind: String = kind.chars().take(40).collect();
+            let fix = format!("send tools of type `function`, not `{kind}`");
+            return Err(ApiError::unsupported(format!("{path}.type"), fix));
+        }
+        Some(_) => return Err(wrong(&path, "type", "a string")),
+    }
+    match tool.remove("function") {
+        Some(Value::Object(function)) => Tool::new(&format!("{path}.function"), function),
+        None | Some(Value::Null) => Err(ApiError::missing(&format!("{path}.function"))),
+        Some(_) => Err(wrong(&path, "function", "an object")),
+    }
+}
+
+/// A word, a tool's name, or an object with that name.
+fn openai_choice(choice: Option<Value>) -> Result<Option<ToolChoice>, ApiError> {
+    let invalid = || {
+        let message = "`tool_choice` must be \"auto\", \"none\", \"required\", or \
+                       {\"type\": \"function\", \"function\": {\"name\": …}}";
+        ApiError::invalid("tool_choice", Rule::Value, message)
+    };
+    match choice {
+        None | Some(Value::Null) => Ok(None),
+        Some(Value::String(word)) => Ok(Some(match word.as_str() {
+            "auto" => ToolChoice::Auto,
+            "none" => ToolChoice::None,
+            "required" => ToolChoice::Required,
+            _ => ToolChoice::Named(word),
+        })),
+        Some(Value::Object(choice)) => {
+            let kind = choice.get("type").and_then(Value::as_str).unwrap_or("function");
+            let name = choice
+                .get("function")
+                .and_then(|function| function.get("name")?.as_str());
+            match (kind, name) {
+                ("function", Some(name)) => Ok(Some(ToolChoice::Named(name.to_owned()))),
+                ("function", None) => Err(ApiError::missing("tool_choice.function.name")),
+                _ => Err(invalid()),
+            }
+        }
+        Some(_) => Err(invalid()),
+    }
+}
+
+#[cfg(test)]
+#[path = "tools_tests.rs"]
+mod tests;
