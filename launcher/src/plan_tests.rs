@@ -191,6 +191,7 @@ fn given(flag: &str) -> Vec<&str> {
         "--trust-remote-code",
         "--disable-custom-kernels",
         "--disable-grammar-support",
+        "--enable-auto-tool-choice",
         "--enable-prefill-logprobs",
         "--ngrok",
     ];

@@ -273,8 +273,7 @@ async fn fields_that_exclude_each_other_are_refused() {
 async fn what_is_not_built_is_named() {
     let server = Server::new().await;
     for (field, value) in [
-        ("tools", json!([])),
-        ("tool_choice", json!("required")),
+        ("functions", json!([{"name": "f"}])),
         ("best_of", json!(2)),
         ("bad_words", json!(["x"])),
         ("audio", json!({})),

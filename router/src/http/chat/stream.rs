@@ -119,7 +119,7 @@ impl Chunks {
         if told.peek().is_none() && part.tells_more(&self.told.answer) && end.is_none() {
             return self.chunk(out, running, choice, part);
         }
-        while let Some(said) = told.next() {
+        for said in told {
             let more = std::mem::take(&mut part);
             let delta = Delta::Said(said);
             self.chunk(out, running, choice, Part { delta, ..more });
