@@ -120,7 +120,7 @@ def test_gpu_cache_is_what_is_left():
 def test_a_step_takes_what_its_tensors_take():
     empty = step_bytes(0, 0, (), 0, 2)
     assert step_bytes(10, 0, (3, 4), 0, 2) - empty == 10 * 7 * 2
-    assert step_bytes(0, 5, (), 100, 2) - empty == 5 * 100 * 18
+    assert step_bytes(0, 5, (), 100, 2) - empty == 5 * 100 * 20
 
 
 @pytest.mark.parametrize(

@@ -35,6 +35,7 @@ from shardline.kernels.rms_norm import rms_norm
 from shardline.kernels.swiglu import swiglu
 from shardline.kernels.target import KernelTarget
 from shardline.ops.base import Hidden, LinearWeight, Norm, Ops, OpsFacts
+from shardline.ops.torch_ops import float32_product
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,49 +123,58 @@ class TritonOps(Ops):
 
     def logits(self, x: Hidden, rows: Tensor | None, norm: Norm, weight: LinearWeight) -> Tensor:
         if rows is None:
-            return self._normed_product(x, norm, weight, Epilogue.STORE)
+            return self._normed_product(x, norm, weight, Epilogue.STORE, torch.float32)
         if not rows.shape[0]:
-            return x.values.new_empty((0, weight.weight.shape[0]))
+            return self._empty((0, weight.weight.shape[0]), torch.float32)
         if isinstance(x.note, Normed):
             picked = x.note.values.index_select(0, rows)
         else:
             picked = x.values.new_empty((rows.shape[0], x.values.shape[1]))
             rms_norm(x.values, norm.weight, norm.epsilon, picked, source_rows=rows.int())
         product = Product(weight.weight.shape[0], weight.weight.shape[1], Epilogue.STORE)
-        return self._product_of_normed(picked, weight, product)
+        return self._product_of_normed(picked, weight, product, torch.float32)
 
-    def _normed_product(self, x: Hidden, norm: Norm, weight: LinearWeight, epilogue: Epilogue) -> Tensor:
-        """epilogue(rmsnorm(x) @ weight^T + bias)."""
+    def _normed_product(
+        self,
+        x: Hidden,
+        norm: Norm,
+        weight: LinearWeight,
+        epilogue: Epilogue,
+        dtype: torch.dtype | None = None,
+    ) -> Tensor:
+        """epilogue(rmsnorm(x) @ weight^T + bias). `dtype`: of the result, the model's when none is given."""
         rows = x.values.shape[0]
         halves = 2 if epilogue is Epilogue.SWIGLU else 1
         product = Product(weight.weight.shape[0] // halves, weight.weight.shape[1], epilogue)
         way = self.choices.way(product, rows)
         if way is Way.ONE_ROW:
-            out = x.values.new_empty((1, product.columns))
+            out = self._empty((1, product.columns), dtype)
             self._one_row(x.values, weight, out, product, norm)
             return out
         if way is Way.FEW_ROWS and isinstance(x.note, PreparedNorm):
-            out = x.values.new_empty((rows, product.columns))
+            out = self._empty((rows, product.columns), dtype)
             self._few_rows(x.note.scaled, weight, out, product, x.note.square_sums, norm.epsilon)
             return out
         if isinstance(x.note, Normed):
-            return self._product_of_normed(x.note.values, weight, product)
+            return self._product_of_normed(x.note.values, weight, product, dtype)
         normed = torch.empty_like(x.values)
         rms_norm(x.values, norm.weight, norm.epsilon, normed, chain=self._chain(rows))
-        return self._product_of_normed(normed, weight, product)
+        return self._product_of_normed(normed, weight, product, dtype)
 
-    def _product_of_normed(self, normed: Tensor, weight: LinearWeight, product: Product) -> Tensor:
+    def _product_of_normed(
+        self, normed: Tensor, weight: LinearWeight, product: Product, dtype: torch.dtype | None = None
+    ) -> Tensor:
         """The product of rows that are normalised already."""
         rows = normed.shape[0]
         way = self.choices.way(product, rows)
         if way is not Way.LIBRARY:
-            out = normed.new_empty((rows, product.columns))
+            out = self._empty((rows, product.columns), dtype)
             if way is Way.ONE_ROW:
                 self._one_row(normed, weight, out, product, None)
             else:
                 self._few_rows(normed, weight, out, product, None, 0.0)
             return out
-        wide = self._library(normed, weight)
+        wide = self._library(normed, weight, dtype)
         if product.epilogue is not Epilogue.SWIGLU:
             return wide
         out = normed.new_empty((rows, product.columns))
@@ -176,8 +186,10 @@ class TritonOps(Ops):
         product = Product(weight.weight.shape[0], weight.weight.shape[1], Epilogue.STORE)
         return self._product_of_normed(h, weight, product)
 
-    def _library(self, x: Tensor, weight: LinearWeight) -> Tensor:
-        """The vendor's product."""
+    def _library(self, x: Tensor, weight: LinearWeight, dtype: torch.dtype | None = None) -> Tensor:
+        """The vendor's product. `dtype`: float32, or the model's."""
+        if dtype is torch.float32:
+            return float32_product(x, weight.weight)
         return self.library.product(x, weight.weight, weight.bias)
 
     def _one_row(
@@ -254,6 +266,9 @@ class TritonOps(Ops):
 
     def _sums(self, rows: int, parts: int) -> Tensor:
         return torch.empty((rows, parts), dtype=torch.float32, device=self.facts.device)
+
+    def _empty(self, shape: tuple[int, int], dtype: torch.dtype | None) -> Tensor:
+        return torch.empty(shape, dtype=dtype or self.facts.dtype, device=self.facts.device)
 
     def _chain(self, rows: int) -> Chain:
         return chain_for(rows, self.choices.most_few_rows, self.target)

@@ -45,14 +45,12 @@ def step_bytes(tokens: int, rows: int, widths: tuple[int, ...], vocab_size: int,
 
     `widths`: of the tensors that a layer holds beside each other, in values a token.
     """
-    return (
-        STEP_MARGIN_BYTES + tokens * sum(widths) * value_bytes + logits_bytes(rows, vocab_size, value_bytes)
-    )
+    return STEP_MARGIN_BYTES + tokens * sum(widths) * value_bytes + logits_bytes(rows, vocab_size)
 
 
-def logits_bytes(rows: int, vocab_size: int, value_bytes: int) -> int:
-    """A row that samples holds its logits as they come and a few times in float32."""
-    return rows * vocab_size * (value_bytes + 4 * 4)
+def logits_bytes(rows: int, vocab_size: int) -> int:
+    """A row that samples holds its logits a few times, in float32."""
+    return rows * vocab_size * 5 * 4
 
 
 def blocks_for_tokens(tokens: int, block_size: int) -> int:

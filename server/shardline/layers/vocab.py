@@ -71,6 +71,6 @@ class LmHead:
         return cls(embedding.ops, embedding.group, weight, vocab_size)
 
     def __call__(self, x: Hidden, rows: Tensor | None, norm: Norm) -> Tensor:
-        """dtype[n, vocab_size], equal on all ranks. `rows`: i64[n], none is all."""
+        """f32[n, vocab_size], equal on all ranks. `rows`: i64[n], none is all."""
         logits = self.group.concatenate_columns(self.ops.logits(x, rows, norm, self.weight))
         return logits[:, : self.vocab_size]

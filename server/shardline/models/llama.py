@@ -73,7 +73,7 @@ class LlamaModel:
         return x
 
     def logits(self, x: Hidden, rows: Tensor | None) -> Tensor:
-        """dtype[n, vocab_size] of the given tokens of the step (`rows`: i64[n]; none: all)."""
+        """f32[n, vocab_size] of the given tokens of the step (`rows`: i64[n]; none: all)."""
         return self.head(x, rows, self.final_norm)
 
 

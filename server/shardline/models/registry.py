@@ -25,7 +25,7 @@ class Model(Protocol):
         ...
 
     def logits(self, x: Hidden, rows: Tensor | None) -> Tensor:
-        """dtype[n, vocab_size] of tokens `rows` (i64[n]; none: all)."""
+        """f32[n, vocab_size] of tokens `rows` (i64[n]; none: all)."""
         ...
 
 

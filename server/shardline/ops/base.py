@@ -121,4 +121,8 @@ class Ops(ABC):
 
     @abstractmethod
     def logits(self, x: Hidden, rows: Tensor | None, norm: Norm, weight: LinearWeight) -> Tensor:
-        """`rmsnorm(x[rows]) @ weight.T`: dtype[n, tokens]; `rows`: i64[n], none is all of them."""
+        """`rmsnorm(x[rows]) @ weight.T`: f32[n, tokens]; `rows`: i64[n], none is all of them.
+
+        The sums are not rounded to the model's type: in bfloat16 two logits of 20 that lie 0.1 apart
+        would become one.
+        """

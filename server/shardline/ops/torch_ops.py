@@ -18,6 +18,17 @@ def rms_norm(values: Tensor, norm: Norm) -> Tensor:
     return wide.mul(scale).to(values.dtype).mul_(norm.weight)
 
 
+def float32_product(x: Tensor, weight: Tensor) -> Tensor:
+    """`x @ weight.T`: f32[rows, out], the sums as they were added up where the device's library gives them.
+
+    Elsewhere (half types on the CPU, torch before 2.8) they are rounded to the inputs' type.
+    """
+    half = x.dtype in (torch.bfloat16, torch.float16)
+    if half and x.device.type == "cuda" and x.shape[0] and hasattr(torch.ops.aten.mm, "dtype"):
+        return torch.mm(x, weight.T, out_dtype=torch.float32)
+    return functional.linear(x, weight).float()
+
+
 class TorchOps(Ops):
     """Each product is one `torch.nn.functional.linear`."""
 
@@ -53,4 +64,4 @@ class TorchOps(Ops):
 
     def logits(self, x: Hidden, rows: Tensor | None, norm: Norm, weight: LinearWeight) -> Tensor:
         values = x.values if rows is None else x.values.index_select(0, rows)
-        return functional.linear(rms_norm(values, norm), weight.weight)
+        return float32_product(rms_norm(values, norm), weight.weight)

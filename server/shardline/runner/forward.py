@@ -23,7 +23,7 @@ class Forward(Protocol):
         ...
 
     def logits(self, inputs: StepInputs) -> Tensor:
-        """dtype[samples, vocab_size] of the rows that sample; [0, vocab_size] when none does.
+        """f32[samples, vocab_size] of the rows that sample; [0, vocab_size] when none does.
 
         Valid until the next call.
         """
@@ -64,7 +64,7 @@ class EagerForward:
         return self._model.forward(self._resolve(inputs), context)
 
     def logits_at(self, hidden: Hidden, tokens: Tensor | None) -> Tensor:
-        """dtype[n, vocab_size] at `tokens`: integers[n], places in the step; none: at all."""
+        """f32[n, vocab_size] at `tokens`: integers[n], places in the step; none: at all."""
         return self._model.logits(hidden, None if tokens is None else tokens.long())
 
     def logits(self, inputs: StepInputs) -> Tensor:

@@ -95,7 +95,7 @@ class PromptScorer:
         for part in range(0, len(targets), LOGITS_ROWS):
             wanted = upload(targets[part : part + LOGITS_ROWS].astype(np.int64), self._device)
             places = torch.arange(len(wanted), device=self._device) + (first_token + part)
-            self._score_part(self._forward.logits_at(hidden, places).float(), wanted, pending, fetch)
+            self._score_part(self._forward.logits_at(hidden, places), wanted, pending, fetch)
         return pending
 
     @staticmethod

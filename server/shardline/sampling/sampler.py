@@ -42,12 +42,12 @@ class Sampler:
         self._state = state
 
     def sample(self, logits: Tensor, slots: Tensor, host_slots: I32, positions: I32) -> Sampled:
-        """`logits`: dtype[n, vocab], may be overwritten. `slots`: i32[n], device; `host_slots` too, on the host.
+        """`logits`: f32[n, vocab], may be overwritten. `slots`: i32[n], device; `host_slots` too, on the host.
 
         `positions`: i32[n], of the tokens to be sampled: how many the sequence has before them.
         """
         state = self._state
-        raw = logits.float()
+        raw = logits
         edits = self._edited(host_slots, positions)
         wants_logprobs = bool(state.wants_logprobs[host_slots].any())
         edited = raw.clone() if edits and wants_logprobs else raw

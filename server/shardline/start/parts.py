@@ -119,7 +119,7 @@ def guessed_step_bytes(plan: ShardPlan) -> int:
 def sampling_bytes(plan: ShardPlan) -> int:
     """What sampling apart from a captured step takes at most."""
     choices = plan.choices
-    return logits_bytes(choices.max_sequences, plan.model_config.vocab_size, choices.dtype.itemsize)
+    return logits_bytes(choices.max_sequences, plan.model_config.vocab_size)
 
 
 def allocate_cache(

