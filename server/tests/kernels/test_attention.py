@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from dataclasses import dataclass
 
 import pytest
@@ -11,6 +12,7 @@ pytest.importorskip("triton")
 
 from shardline.kernels import decode_attention, prefill_attention
 from shardline.kernels.rotary import HeadGeometry, HeadNorm, rope_and_write
+from shardline.kernels.target import KernelTarget
 from support import kernel_oracles as oracles
 
 EPS = 1e-6
@@ -38,10 +40,12 @@ class Layer:
         return self.geometry.head_dim**-0.5
 
 
-def make_layer(generator, device, dtype, *, heads, kv_heads, dim, rotary, block, sequences, norm):
-    angle = torch.randn(256, rotary // 2, generator=generator, device=device)
+def make_layer(
+    generator, device, dtype, *, heads, kv_heads, dim, rotary, block, sequences, norm, longest=256
+):
+    angle = torch.randn(longest, rotary // 2, generator=generator, device=device)
     geometry = HeadGeometry(heads, kv_heads, dim, angle.cos(), angle.sin())
-    per_sequence = -(-256 // block)
+    per_sequence = -(-longest // block)
     blocks = sequences * per_sequence
     # What a block held before must never show: the cache starts full of NaN.
     cache = torch.full((blocks, 2, kv_heads, block, dim), float("nan"), dtype=dtype, device=device)
@@ -231,6 +235,37 @@ def test_short_rows_are_not_split(device, dtype, generator):
     prefill = prefill_attention.PrefillTile(queries=16, keys=16, stages=2, warps=4)
     chunks = [Chunk(0, 1), Chunk(63, 1), Chunk(200, 1)]
     run_step(layer, chunks, generator, dtype, decode, prefill)
+
+
+@pytest.mark.card
+@pytest.mark.parametrize("seed", range(24))
+def test_random_steps(seed, device, dtype, generator):
+    """Random heads, lengths and mixes, with the tiles that serve."""
+    chance = random.Random(seed)
+    kv_heads, dim = chance.randint(1, 8), chance.choice((64, 80, 96, 128))
+    layer = make_layer(
+        generator,
+        device,
+        dtype,
+        heads=kv_heads * chance.choice((1, 2, 3, 4, 8)),
+        kv_heads=kv_heads,
+        dim=dim,
+        rotary=chance.choice((dim, dim // 2)),
+        block=chance.choice((16, 32, 64, 128)),
+        sequences=41,
+        norm=chance.random() < 0.5,
+        longest=2048,
+    )
+    chunks = []
+    for _ in range(chance.randint(1, 40)):
+        tokens = 1 if chance.random() < 0.6 else chance.randint(2, 300)
+        past = chance.choice((0, 1, 15, 63, 64, chance.randint(0, 1700)))
+        chunks.append(Chunk(past, tokens))
+    target = KernelTarget.of(device)
+    decode = decode_attention.choose_tile(len(chunks) + 2, kv_heads, target.multiprocessors)
+    prefill = prefill_attention.choose_tile(dim, target.capability)
+    window = chance.choice((None, None, 1, 33, 500))
+    run_step(layer, chunks, generator, dtype, decode, prefill, window=window, padding=chance.randint(2, 9))
 
 
 def test_tiles_with_most_keys_come_first(device):

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import random
+from dataclasses import dataclass
+
 import pytest
 import torch
 
@@ -18,21 +21,35 @@ from support import kernel_oracles as oracles
 HIDDEN, INTERMEDIATE, VOCABULARY = 128, 192, 160
 
 
-def make_weights(generator, device, dtype):
+@dataclass(frozen=True)
+class Sizes:
+    """Of a layer, its attention and its tables."""
+
+    hidden: int = HIDDEN
+    heads: int = 200
+    intermediate: int = INTERMEDIATE
+    vocabulary: int = VOCABULARY
+
+
+SMALL = Sizes()
+
+
+def make_weights(generator, device, dtype, sizes=SMALL):
     def weight(out, inner, bias):
         values = torch.randn(out, inner, generator=generator, device=device) * inner**-0.5
         extra = torch.randn(out, generator=generator, device=device) if bias else None
         return LinearWeight(values.to(dtype), None if extra is None else extra.to(dtype))
 
     def norm():
-        return Norm((1 + 0.3 * torch.randn(HIDDEN, generator=generator, device=device)).to(dtype), 1e-5)
+        values = 1 + 0.3 * torch.randn(sizes.hidden, generator=generator, device=device)
+        return Norm(values.to(dtype), 1e-5)
 
     return {
-        "table": weight(VOCABULARY, HIDDEN, False),
-        "qkv": weight(200, HIDDEN, True),
-        "o": weight(HIDDEN, 200, False),
-        "gate_up": weight(2 * INTERMEDIATE, HIDDEN, False),
-        "down": weight(HIDDEN, INTERMEDIATE, True),
+        "table": weight(sizes.vocabulary, sizes.hidden, False),
+        "qkv": weight(sizes.heads, sizes.hidden, True),
+        "o": weight(sizes.hidden, sizes.heads, False),
+        "gate_up": weight(2 * sizes.intermediate, sizes.hidden, False),
+        "down": weight(sizes.hidden, sizes.intermediate, True),
         "norms": [norm(), norm(), norm()],
     }
 
@@ -57,8 +74,8 @@ def as_float(weights):
     return {name: wide(value) for name, value in weights.items()}
 
 
-def facts(device, dtype):
-    return OpsFacts(device=device, dtype=dtype, max_rows=128, vocab_size=VOCABULARY)
+def facts(device, dtype, sizes=SMALL):
+    return OpsFacts(device=device, dtype=dtype, max_rows=512, vocab_size=sizes.vocabulary)
 
 
 @pytest.mark.parametrize("count", [1, 2, 20, 70])
@@ -72,6 +89,30 @@ def test_a_layer_equals_the_oracle(count, some_rows, device, dtype, generator):
     assert logits.dtype == torch.float32
     oracle = TorchOps(facts(device, torch.float32))
     expected_x, expected = layer(oracle, as_float(weights), tokens, rows)
+    assert oracles.relative_error(x.values, expected_x.values) < 3 * oracles.tolerance(dtype)
+    assert oracles.relative_error(logits, expected) < 3 * oracles.tolerance(dtype)
+
+
+@pytest.mark.card
+@pytest.mark.parametrize("seed", range(24))
+def test_random_layers(seed, device, dtype, generator):
+    """Random widths, some of them odd, and numbers of rows, by whatever way is chosen for each."""
+    chance = random.Random(seed)
+    sizes = Sizes(
+        hidden=chance.choice((64, 96, 576, 1000, 2048, 4096)),
+        heads=chance.choice((72, 200, 576, 960, 3072, 6144)),
+        intermediate=chance.choice((72, 333, 1000, 1536, 8192, 14336)),
+        vocabulary=chance.choice((160, 5001, 32000, 49152, 128256)),
+    )
+    rows = chance.choice((1, 2, 3, 16, 17, 40, 64, 65, 100, 127, 128, 200, 256, 412))
+    weights = make_weights(generator, device, dtype, sizes)
+    tokens = torch.randint(sizes.vocabulary, (rows,), generator=generator, device=device).int()
+    some = torch.randperm(rows, generator=generator, device=device)[: chance.randint(1, rows)]
+    sampled = chance.choice((None, some))
+    x, logits = layer(TritonOps(facts(device, dtype, sizes)), weights, tokens, sampled)
+    oracle = TorchOps(facts(device, torch.float32, sizes))
+    expected_x, expected = layer(oracle, as_float(weights), tokens, sampled)
+    assert logits.dtype == torch.float32
     assert oracles.relative_error(x.values, expected_x.values) < 3 * oracles.tolerance(dtype)
     assert oracles.relative_error(logits, expected) < 3 * oracles.tolerance(dtype)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+
 import pytest
 import torch
 
@@ -88,3 +90,24 @@ def test_embedding_of_a_stale_padding_token_stays_inside_the_table(device, dtype
     residual = torch.full((1, 32), float("nan"), dtype=dtype, device=device)
     embed(tokens, table, residual)
     assert torch.equal(residual[0], table[4])
+
+
+@pytest.mark.card
+@pytest.mark.parametrize("seed", range(16))
+def test_random_rows(seed, device, dtype, generator):
+    """Norm with and without residual, and SwiGLU, of random widths and numbers of rows."""
+    chance = random.Random(seed)
+    rows, width = chance.randint(1, 3000), chance.choice((1, 33, 96, 576, 1025, 2048, 4096, 8192, 14336))
+    x = torch.randn(rows, width, generator=generator, device=device).to(dtype)
+    delta = torch.randn(rows, width, generator=generator, device=device).to(dtype)
+    gamma = torch.randn(width, generator=generator, device=device).to(dtype)
+    out = torch.full_like(x, float("nan"))
+    rms_norm(x, gamma, EPS, out)
+    assert oracles.relative_error(out, oracles.rms_norm(x, gamma, EPS)) < oracles.tolerance(dtype)
+    total = (x.float() + delta.float()).to(dtype)
+    gate_up = torch.cat([x, delta], 1)
+    swiglu(gate_up, out)
+    assert oracles.relative_error(out, oracles.swiglu(gate_up)) < oracles.tolerance(dtype)
+    rms_norm(x, gamma, EPS, delta, delta=delta)
+    assert torch.equal(x, total)
+    assert oracles.relative_error(delta, oracles.rms_norm(total, gamma, EPS)) < oracles.tolerance(dtype)

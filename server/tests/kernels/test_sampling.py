@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+
 import numpy as np
 import pytest
 import torch
@@ -129,3 +131,29 @@ def test_draws_follow_the_distribution(device):
         got, _ = run(logits, settings, seeds, seeds * 0, positions, device)
         counts += np.bincount(got, minlength=4)
     assert np.abs(counts / counts.sum() - weights.cpu().numpy()).max() < 0.05
+
+
+@pytest.mark.card
+@pytest.mark.parametrize("seed", range(12))
+def test_random_settings(seed, device, generator):
+    """Random vocabularies, rows and cuts; all kinds of rows in one step."""
+    chance = random.Random(seed)
+    vocabulary, rows = chance.choice((1, 2, 700, 4097, 49152, 128256)), chance.randint(1, 60)
+    settings = [
+        (
+            chance.choice((0.0, 0.1, 0.7, 1.0, 1.8)),
+            chance.choice((0, 0, 1, 5, 50, 2000)),
+            chance.choice((1.0, 0.1, 0.5, 0.95)),
+            chance.choice((0.0, 0.0, 0.05, 0.5)),
+        )
+        for _ in range(rows)
+    ]
+    spread = chance.choice((0.5, 2.0, 6.0))
+    logits = torch.randn(rows, vocabulary, generator=generator, device=device) * spread
+    numbers = np.random.default_rng(seed)
+    seeds = numbers.integers(0, 2**63, rows).astype(np.uint64)
+    choices = numbers.integers(0, 5, rows).astype(np.uint64)
+    positions = numbers.integers(0, 4000, rows).astype(np.uint64)
+    got, valid = run(logits, settings, seeds, choices, positions, device)
+    assert all(valid)
+    assert got == expected_tokens(logits, settings, seeds, choices, positions)
