@@ -199,15 +199,20 @@ def _histogram_kernel(
 
 
 @triton.jit
-def _last_bin(bins, row, top_k, top_p, mass):
-    """The farthest bin that top-k or top-p can reach into."""
+def _last_bin(bins, row, top_k, top_p, min_p, mass):
+    """The farthest bin that the cuts can reach into.
+
+    Top-p after top-k takes its share of the mass of those `top_k`, so all of them are needed.
+    """
     bin_index = tl.arange(0, 256)
     counts = tl.load(bins + row * 256 + bin_index)
-    count = tl.cumsum(counts, 0)
-    # Each token of a bin weighs at least exp(-its far edge).
-    least_mass = tl.cumsum(counts * tl.exp(-(bin_index + 1) / 8.0), 0)
-    wanted = tl.where(top_k > 0.0, top_k, 3.0e38)
-    enough = (least_mass >= top_p * mass) | (count.to(tl.float32) >= wanted)
+    if top_k > 0.0:
+        enough = tl.cumsum(counts, 0).to(tl.float32) >= top_k
+    else:
+        # Each token of a bin weighs at least exp(-its far edge).
+        far_edge = (bin_index + 1) / 8.0
+        least_mass = tl.cumsum(counts * tl.exp(-far_edge), 0)
+        enough = (least_mass >= top_p * mass) | (far_edge > -tl.log(min_p))
     return tl.min(tl.where(enough, bin_index, 254), 0)
 
 
@@ -233,10 +238,10 @@ def _collect_kernel(
     row = tl.program_id(0).to(tl.int64)
     chunk = tl.program_id(1)
     wait_for_previous(CHAIN)
-    _, temperature, top_k, top_p, _, cuts = _row_numbers(numbers, slots, row, columns)
+    _, temperature, top_k, top_p, min_p, cuts = _row_numbers(numbers, slots, row, columns)
     if (temperature > 0.0) & cuts:
         highest, mass = _row_peak(peak, sums, row, temperature, CHUNKS, CHUNKS_BLOCK)
-        last = _last_bin(bins, row, top_k, top_p, mass)
+        last = _last_bin(bins, row, top_k, top_p, min_p, mass)
         own = tl.load(peak + row * CHUNKS + chunk)
         if _distance(highest, own, temperature) * 8.0 < (last + 1).to(tl.float32):
             token = chunk * CHUNK_SIZE + tl.arange(0, CHUNK_SIZE)

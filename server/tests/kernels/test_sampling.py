@@ -133,6 +133,17 @@ def test_draws_follow_the_distribution(device):
     assert np.abs(counts / counts.sum() - weights.cpu().numpy()).max() < 0.05
 
 
+@pytest.mark.parametrize("spread", [0.5, 2.0, 6.0])
+def test_top_p_takes_its_share_of_what_top_k_left(spread, device, generator):
+    """Where top-p alone would need fewer tokens than top-k keeps."""
+    settings = [(1.0, top_k, top_p, 0.0) for top_k in (50, 400, 2000) for top_p in (0.1, 0.5, 0.95)] * 2
+    rows = len(settings)
+    logits = torch.randn(rows, VOCABULARY, generator=generator, device=device) * spread
+    seeds = np.arange(rows, dtype=np.uint64)
+    got, _ = run(logits, settings, seeds, seeds, seeds, device)
+    assert got == expected_tokens(logits, settings, seeds, seeds, seeds)
+
+
 @pytest.mark.card
 @pytest.mark.parametrize("seed", range(12))
 def test_random_settings(seed, device, generator):
