@@ -31,14 +31,14 @@ pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is 
 
 @dataclass(frozen=True)
 class Engine:
-    """A way to compute a step."""
+    """A way to compute a step: products, attention, and whether captured graphs run it."""
 
     ops: str
     attention: str
     graphs: bool
 
     def __str__(self) -> str:
-        return f"{self.ops} products, {self.attention} attention, {'captured' if self.graphs else 'launched'}"
+        return f"{self.ops}-{self.attention}-{'captured' if self.graphs else 'launched'}"
 
 
 ENGINES = (
@@ -150,12 +150,12 @@ def with_cached_prefixes(driver: Driver, cases: list[Case]) -> list[Request]:
 
 WAYS = {
     "alone": alone,
-    "in one batch": in_one_batch,
-    "in chunks of 7": in_chunks(7),
-    "in chunks of 64": in_chunks(64),
-    "in chunks of 300": in_chunks(300),
-    "with preemptions": with_preemptions,
-    "with cached prefixes": with_cached_prefixes,
+    "in-one-batch": in_one_batch,
+    "in-chunks-of-7": in_chunks(7),
+    "in-chunks-of-64": in_chunks(64),
+    "in-chunks-of-300": in_chunks(300),
+    "with-preemptions": with_preemptions,
+    "with-cached-prefixes": with_cached_prefixes,
 }
 
 
