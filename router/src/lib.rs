@@ -1,5 +1,6 @@
 //! The router: HTTP in front, the engine behind it.
 
+pub mod access;
 pub mod config;
 pub mod control;
 pub mod engine;
