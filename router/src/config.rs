@@ -16,6 +16,7 @@ use shardline_parse::{ReasoningFormat, ToolFormat};
 use tracing_subscriber::EnvFilter;
 
 use crate::engine::EngineConfig;
+use crate::http::TlsFiles;
 
 /// Longest path of a Unix socket, in bytes.
 const MAX_SOCKET_PATH: usize = 107;
@@ -38,6 +39,10 @@ pub struct RouterConfig {
     pub tokenizer_config_path: Option<PathBuf>,
     /// Reading end of the launcher's control pipe.
     pub control_fd: Option<RawFd>,
+    /// Where numbers are told without a key, beside the main port.
+    pub metrics_address: Option<SocketAddr>,
+    /// The launcher's socket for `/health`.
+    pub health_socket: Option<PathBuf>,
     /// How long running requests may go on after a signal.
     pub grace: Duration,
     /// How to log.
@@ -62,6 +67,10 @@ pub struct LogConfig {
 pub struct HttpConfig {
     /// Clients must send it; `None`: everybody is served.
     pub api_key: Option<Secret>,
+    /// More keys with their limits.
+    pub api_keys_file: Option<PathBuf>,
+    /// Certificate and its key; `None`: no TLS.
+    pub tls: Option<TlsFiles>,
     /// Origins of browsers; empty: any.
     pub cors_allow_origin: Vec<String>,
     /// Largest body in bytes.
@@ -194,6 +203,10 @@ impl RouterConfig {
         }
         Ok(Self {
             address: SocketAddr::new(listen_address(&flags.hostname), flags.port),
+            metrics_address: flags
+                .prometheus_port
+                .map(|port| SocketAddr::new(listen_address(&flags.hostname), port)),
+            health_socket: flags.health_uds_path.clone(),
             engine: engine(&flags),
             model_id: flags.model_id,
             revision: flags.revision,
@@ -207,6 +220,11 @@ impl RouterConfig {
             },
             http: HttpConfig {
                 api_key: flags.api_key.filter(|key| !key.is_empty()).map(Secret),
+                api_keys_file: flags.api_keys_file,
+                tls: flags
+                    .tls_cert
+                    .zip(flags.tls_key)
+                    .map(|(certificate, key)| TlsFiles { certificate, key }),
                 cors_allow_origin: flags.cors_allow_origin,
                 payload_limit: usize::try_from(flags.payload_limit).unwrap_or(usize::MAX),
                 validation_workers: flags.validation_workers as usize,
@@ -347,6 +365,35 @@ fn check_surroundings(flags: &Flags, check: &mut Check) {
         level,
         "it must be off, error, warn, info, debug, trace, or a list such as info,shardline_router=debug",
     );
+    for origin in &flags.cors_allow_origin {
+        check.require(
+            is_origin(origin),
+            "--cors-allow-origin",
+            origin,
+            "it must be `*` or a scheme with a host, such as https://app.example",
+        );
+    }
+    let given = |path: &Option<PathBuf>| {
+        path.as_ref()
+            .map_or("(absent)".into(), |path| path.display().to_string())
+    };
+    check.require(
+        flags.tls_cert.is_some() == flags.tls_key.is_some(),
+        "--tls-key",
+        given(&flags.tls_key),
+        format!(
+            "it goes together with --tls-cert, which is {}",
+            given(&flags.tls_cert)
+        ),
+    );
+    check.require(
+        flags
+            .prometheus_port
+            .is_none_or(|port| port != flags.port || port == 0),
+        "--prometheus-port",
+        flags.prometheus_port.unwrap_or_default(),
+        "it must be another port than --port",
+    );
     if let Some(key) = &flags.api_key {
         // What a header cannot hold could never be matched.
         let visible = key.bytes().all(|byte| byte.is_ascii_graphic() || byte == b' ');
@@ -357,6 +404,17 @@ fn check_surroundings(flags: &Flags, check: &mut Check) {
             "it must be made of visible ASCII characters",
         );
     }
+}
+
+/// What a browser may send as `Origin`.
+fn is_origin(text: &str) -> bool {
+    let host = text
+        .split_once("://")
+        .filter(|(scheme, _)| !scheme.is_empty())
+        .map(|(_, host)| host);
+    let visible =
+        |host: &str| !host.is_empty() && host.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'/');
+    text == "*" || host.is_some_and(visible)
 }
 
 /// The address that a host's name stands for; one that is no address means all of them.
@@ -435,6 +493,33 @@ mod tests {
         let config = config(&["--api-key", "sesame"]).unwrap();
         assert!(!format!("{config:?}").contains("sesame"));
         assert_eq!(config.http.api_key.unwrap().reveal(), "sesame");
+    }
+
+    #[test]
+    fn origins_and_certificates_are_checked() {
+        for (words, flag) in [
+            (
+                ["--cors-allow-origin=app.example", "--port=1"],
+                "--cors-allow-origin",
+            ),
+            (
+                ["--cors-allow-origin=https://a/b", "--port=1"],
+                "--cors-allow-origin",
+            ),
+            (["--tls-cert=a.pem", "--port=1"], "--tls-key"),
+            (["--prometheus-port=1", "--port=1"], "--prometheus-port"),
+        ] {
+            let Problems(problems) = config(&words).unwrap_err();
+            let flags: Vec<_> = problems.iter().map(|problem| problem.flag).collect();
+            assert_eq!(flags, [flag]);
+        }
+        let both = config(&[
+            "--cors-allow-origin=https://a",
+            "--cors-allow-origin=*",
+            "--tls-cert=a",
+            "--tls-key=b",
+        ]);
+        assert!(both.unwrap().http.tls.is_some());
     }
 
     #[test]

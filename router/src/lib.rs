@@ -7,6 +7,7 @@ pub mod engine;
 pub mod histogram;
 pub mod http;
 pub mod process;
+pub mod reload;
 pub mod session;
 pub mod shard;
 pub mod telemetry;

@@ -5,6 +5,8 @@
 //! SIGTERM, SIGINT or the launcher's order starts the drain: new requests are refused, running ones
 //! finish within the grace time. A lost launcher or a failed engine ends the process at once.
 
+mod beside;
+
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -19,11 +21,12 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::{JoinError, JoinHandle};
 use tokio::time::timeout;
 
+use crate::access::KeyFileError;
 use crate::config::RouterConfig;
 use crate::control::{self, Order};
 use crate::engine::api::EngineState;
 use crate::engine::{self, EngineHandle};
-use crate::http::{self, App, HttpSettings, ModelSlot, TransportLimits};
+use crate::http::{self, App, Door, HttpSettings, ModelSlot, TlsError, TransportLimits};
 
 /// How long connections get for the last bytes of their answers once no request runs.
 const FLUSH_TIME: Duration = Duration::from_secs(5);
@@ -42,6 +45,22 @@ pub enum Failure {
         /// What the system said.
         error: io::Error,
     },
+    /// The port of the numbers is taken.
+    #[error("cannot listen on {address} for metrics: {error}; choose another --prometheus-port")]
+    Metrics {
+        /// Where.
+        address: SocketAddr,
+        /// What the system said.
+        error: io::Error,
+    },
+    /// The socket of the launcher cannot be made.
+    #[error("cannot listen on {} for the launcher: {error}", path.display())]
+    Health {
+        /// Where.
+        path: PathBuf,
+        /// What the system said.
+        error: io::Error,
+    },
     /// No thread, no signal handler.
     #[error("the system gives no {what}: {error}")]
     System {
@@ -50,6 +69,12 @@ pub enum Failure {
         /// What the system said.
         error: io::Error,
     },
+    /// The API keys cannot be used.
+    #[error(transparent)]
+    Keys(#[from] KeyFileError),
+    /// Certificate or key cannot be used.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// The model's files say nothing useful about text.
     #[error("cannot read the model's text files: {0}")]
     Text(#[from] LoadError),
@@ -89,21 +114,32 @@ pub async fn run(config: RouterConfig) -> Result<(), Failure> {
     let cannot_listen = |error| Failure::Listen { address, error };
     let listener = TcpListener::bind(address).await.map_err(cannot_listen)?;
     let address = listener.local_addr().map_err(cannot_listen)?;
-    tracing::info!(%address, "listening");
+    let (keys, tls) = beside::secrets(&config.http)?;
+    tracing::info!(%address, tls = tls.is_some(), keys = keys.required(), "listening");
     let engine = engine::start(config.engine.clone()).map_err(|error| Failure::System {
         what: "thread for the engine",
         error,
     })?;
     let model = ModelSlot::default();
-    let app = App::new(HttpSettings::new(&config), engine.clone(), model.clone());
+    let app = App::new(
+        HttpSettings::new(&config, keys.clone()),
+        engine.clone(),
+        model.clone(),
+    );
+    let _beside = [
+        beside::follow_files(&config.http, keys, tls.clone())?,
+        beside::tell_numbers(config.metrics_address, &app).await?,
+        beside::tell_health(config.health_socket.as_deref(), &app)?,
+    ];
     let mut supervisor = Supervisor::new(config, engine, model, signals)?;
     let (close, closed) = oneshot::channel::<()>();
     let shutdown = async {
         // A sender that is dropped closes as well.
         let _ = closed.await;
     };
-    let limits = TransportLimits::default();
-    let server = tokio::spawn(http::serve(listener, app.router(), limits, shutdown));
+    let limits = TransportLimits::within(beside::open_files());
+    let door = Door { listener, tls };
+    let server = tokio::spawn(http::serve(door, app.router(), limits, shutdown));
     let result = supervisor.supervise().await;
     drop(close);
     if !matches!(result, Err(Failure::LauncherGone | Failure::Interrupted))
@@ -114,6 +150,13 @@ pub async fn run(config: RouterConfig) -> Result<(), Failure> {
     result
 }
 
+fn handler(kind: SignalKind) -> Result<Signal, Failure> {
+    signal(kind).map_err(|error| Failure::System {
+        what: "signal handler",
+        error,
+    })
+}
+
 /// SIGTERM and SIGINT, which mean the same.
 struct Signals {
     terminate: Signal,
@@ -122,12 +165,6 @@ struct Signals {
 
 impl Signals {
     fn new() -> Result<Self, Failure> {
-        let handler = |kind| {
-            signal(kind).map_err(|error| Failure::System {
-                what: "signal handler",
-                error,
-            })
-        };
         Ok(Self {
             terminate: handler(SignalKind::terminate())?,
             interrupt: handler(SignalKind::interrupt())?,

@@ -254,7 +254,10 @@ mod tests {
 
     #[test]
     fn requests_are_counted_and_the_wait_is_told() {
-        let (account, now) = account(Limits { requests_per_minute: Some(2), ..Limits::default() });
+        let (account, now) = account(Limits {
+            requests_per_minute: Some(2),
+            ..Limits::default()
+        });
         assert!(account.enter(now).is_ok());
         assert!(account.enter(now).is_ok());
         let refusal = account.enter(now).unwrap_err();
@@ -265,7 +268,10 @@ mod tests {
 
     #[test]
     fn unused_tokens_come_back_and_used_ones_do_not() {
-        let (account, now) = account(Limits { tokens_per_minute: Some(100), ..Limits::default() });
+        let (account, now) = account(Limits {
+            tokens_per_minute: Some(100),
+            ..Limits::default()
+        });
         let mut spending = account.spend(80, now).unwrap();
         assert_eq!(account.quota(now).tokens.unwrap().remaining, 20);
         assert_eq!(account.spend(30, now).unwrap_err().kind, Kind::Tokens);
@@ -283,7 +289,10 @@ mod tests {
 
     #[test]
     fn places_are_limited_and_come_back() {
-        let (account, now) = account(Limits { concurrent_requests: Some(1), ..Limits::default() });
+        let (account, now) = account(Limits {
+            concurrent_requests: Some(1),
+            ..Limits::default()
+        });
         let first = account.spend(1_000_000, now).unwrap();
         assert_eq!(account.spend(1, now).unwrap_err().kind, Kind::Concurrent);
         drop(first);
@@ -292,11 +301,19 @@ mod tests {
 
     #[test]
     fn edited_limits_keep_what_was_spent() {
-        let limits = Limits { requests_per_minute: Some(2), ..Limits::default() };
+        let limits = Limits {
+            requests_per_minute: Some(2),
+            ..Limits::default()
+        };
         let (account, now) = account(limits);
         account.enter(now).unwrap();
         account.enter(now).unwrap();
-        assert!(account.renewed(Tenant::new("team"), limits, now).enter(now).is_err());
+        assert!(
+            account
+                .renewed(Tenant::new("team"), limits, now)
+                .enter(now)
+                .is_err()
+        );
         let unlimited = account.renewed(Tenant::new("team"), Limits::default(), now);
         assert!(unlimited.enter(now).is_ok());
         assert_eq!(unlimited.quota(now), Quota::default());

@@ -119,7 +119,14 @@ mod tests {
         bucket.take(60, start);
         assert_eq!(bucket.wait(1, start), Some(SECOND));
         assert_eq!(bucket.wait(30, start), Some(30 * SECOND));
-        assert_eq!(bucket.level(start + 10 * SECOND), Level { limit: 60, remaining: 10, reset: 50 * SECOND });
+        assert_eq!(
+            bucket.level(start + 10 * SECOND),
+            Level {
+                limit: 60,
+                remaining: 10,
+                reset: 50 * SECOND
+            }
+        );
         assert_eq!(bucket.level(start + 1000 * SECOND).remaining, 60);
         assert_eq!(bucket.wait(61, start), None, "more than it ever holds");
     }

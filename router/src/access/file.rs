@@ -109,18 +109,21 @@ pub fn read_keys(path: &Path) -> Result<Vec<KeyEntry>, KeyFileError> {
         .read_to_string(&mut text)
         .map_err(read)?;
     if text.len() as u64 > MOST_BYTES {
-        return Err(KeyFileError::TooLarge { path: path.to_owned() });
+        return Err(KeyFileError::TooLarge {
+            path: path.to_owned(),
+        });
     }
     parse(path, &text)
 }
 
 fn parse(path: &Path, text: &str) -> Result<Vec<KeyEntry>, KeyFileError> {
     let deserializer = &mut serde_json::Deserializer::from_str(text);
-    let file: KeyFile = serde_path_to_error::deserialize(deserializer).map_err(|error| KeyFileError::Form {
-        path: path.to_owned(),
-        field: error.path().to_string(),
-        cause: without_values(&error.into_inner()),
-    })?;
+    let file: KeyFile =
+        serde_path_to_error::deserialize(deserializer).map_err(|error| KeyFileError::Form {
+            path: path.to_owned(),
+            field: error.path().to_string(),
+            cause: without_values(&error.into_inner()),
+        })?;
     if file.keys.len() > MOST_KEYS {
         return Err(KeyFileError::TooMany {
             path: path.to_owned(),
@@ -221,7 +224,10 @@ mod tests {
         let twice = one("").replace("}]", &format!("}}, {}]", &one("")[10..one("").len() - 2]));
         for (text, expected) in [
             (one(r#", "request_per_minute": 6"#), "`keys[0]"),
-            (one(r#", "requests_per_minute": 0"#), "`keys[0].requests_per_minute` must be at least 1"),
+            (
+                one(r#", "requests_per_minute": 0"#),
+                "`keys[0].requests_per_minute` must be at least 1",
+            ),
             (one(r#", "tokens_per_minute": -1"#), "`keys[0].tokens_per_minute`"),
             (one("").replace("team", "a b"), "`keys[0].tenant` must be"),
             (one("").replace("abab", "ab"), "printf %s"),
@@ -230,7 +236,10 @@ mod tests {
             ("{".to_owned(), "is not JSON"),
         ] {
             let error = read(&text).unwrap_err();
-            assert!(error.contains(expected) && error.starts_with("FILE: "), "{text}: {error}");
+            assert!(
+                error.contains(expected) && error.starts_with("FILE: "),
+                "{text}: {error}"
+            );
         }
     }
 
@@ -254,7 +263,16 @@ mod tests {
         assert!(read(&" ".repeat(5 << 20)).unwrap_err().contains("bytes"));
         let key = |number: usize| format!(r#"{{"tenant": "t", "sha256": "{number:064x}"}}"#);
         let many: Vec<_> = (0..=MOST_KEYS).map(key).collect();
-        assert!(read(&format!(r#"{{"keys": [{}]}}"#, many.join(","))).unwrap_err().contains("10001 keys"));
-        assert!(read_keys(Path::new("/nowhere/keys.json")).unwrap_err().to_string().contains("/nowhere/keys.json"));
+        assert!(
+            read(&format!(r#"{{"keys": [{}]}}"#, many.join(",")))
+                .unwrap_err()
+                .contains("10001 keys")
+        );
+        assert!(
+            read_keys(Path::new("/nowhere/keys.json"))
+                .unwrap_err()
+                .to_string()
+                .contains("/nowhere/keys.json")
+        );
     }
 }

@@ -66,14 +66,26 @@ mod tests {
 
     #[test]
     fn digits_and_keys_meet() {
-        assert_eq!(KeyHash::from_hex(SESAME).map(|hash| hash.matches(&KeyHash::of(b"sesame"))), Some(true));
+        assert_eq!(
+            KeyHash::from_hex(SESAME).map(|hash| hash.matches(&KeyHash::of(b"sesame"))),
+            Some(true)
+        );
         assert!(!KeyHash::of(b"sesame").matches(&KeyHash::of(b"Sesame")));
-        assert_eq!(KeyHash::from_hex(&SESAME.to_uppercase()), KeyHash::from_hex(SESAME));
+        assert_eq!(
+            KeyHash::from_hex(&SESAME.to_uppercase()),
+            KeyHash::from_hex(SESAME)
+        );
     }
 
     #[test]
     fn what_is_no_hash_is_none() {
-        for text in [String::new(), "a".repeat(63), "a".repeat(65), "g".repeat(64), "é".repeat(32)] {
+        for text in [
+            String::new(),
+            "a".repeat(63),
+            "a".repeat(65),
+            "g".repeat(64),
+            "é".repeat(32),
+        ] {
             assert_eq!(KeyHash::from_hex(&text), None, "{text}");
         }
     }

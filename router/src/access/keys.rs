@@ -136,8 +136,15 @@ mod tests {
         let now = Instant::now();
         assert!(!Keys::open().required());
         assert!(!Keys::new(Some(""), None, now).required());
-        assert!(Keys::new(None, Some(Vec::new()), now).required(), "a file without keys lets nobody in");
-        let keys = Keys::new(Some("Sesame"), Some(vec![entry("k1", "a", 1), entry("k2", "b", 1)]), now);
+        assert!(
+            Keys::new(None, Some(Vec::new()), now).required(),
+            "a file without keys lets nobody in"
+        );
+        let keys = Keys::new(
+            Some("Sesame"),
+            Some(vec![entry("k1", "a", 1), entry("k2", "b", 1)]),
+            now,
+        );
         assert_eq!(tenant(&keys, "Sesame").as_deref(), Some("default"));
         assert_eq!(tenant(&keys, "k2").as_deref(), Some("b"));
         for guess in ["sesame", "", "k", "k1 "] {
@@ -149,11 +156,18 @@ mod tests {
     #[test]
     fn an_edited_file_replaces_keys_and_keeps_accounts() {
         let now = Instant::now();
-        let keys = Keys::new(None, Some(vec![entry("old", "a", 1), entry("stays", "a", 1)]), now);
+        let keys = Keys::new(
+            None,
+            Some(vec![entry("old", "a", 1), entry("stays", "a", 1)]),
+            now,
+        );
         keys.find(b"stays").unwrap().enter(now).unwrap();
         keys.replace(vec![entry("stays", "a", 1), entry("new", "b", 1)], now);
         assert_eq!(tenant(&keys, "old"), None);
         assert_eq!(tenant(&keys, "new").as_deref(), Some("b"));
-        assert!(keys.find(b"stays").unwrap().enter(now).is_err(), "it is spent already");
+        assert!(
+            keys.find(b"stays").unwrap().enter(now).is_err(),
+            "it is spent already"
+        );
     }
 }

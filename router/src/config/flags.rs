@@ -85,6 +85,21 @@ pub struct Flags {
     /// The key that clients send as `Authorization: Bearer KEY`; set it as API_KEY.
     #[arg(long, env, hide_env_values = true)]
     pub api_key: Option<String>,
+    /// A file of API keys, each with its tenant and limits; read again when it changes or on SIGHUP.
+    #[arg(long, env)]
+    pub api_keys_file: Option<PathBuf>,
+    /// A certificate chain in PEM: HTTPS is spoken instead of HTTP. Needs --tls-key.
+    #[arg(long, env)]
+    pub tls_cert: Option<PathBuf>,
+    /// The private key of --tls-cert in PEM.
+    #[arg(long, env)]
+    pub tls_key: Option<PathBuf>,
+    /// A port of its own for /metrics and /health, without key and TLS [default: none].
+    #[arg(long, env)]
+    pub prometheus_port: Option<u16>,
+    /// A Unix socket on which the launcher asks for /health.
+    #[arg(long)]
+    pub health_uds_path: Option<PathBuf>,
     /// Keep the KV cache of prompts for later requests that begin alike.
     #[arg(long, env, default_value_t = true, action = clap::ArgAction::Set, value_parser = BoolishValueParser::new())]
     pub prefix_caching: bool,

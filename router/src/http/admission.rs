@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use crate::access::Spending;
 use crate::http::error::ApiError;
 
 /// The longest wait a client is told, as nobody believes an estimate beyond it.
@@ -25,6 +26,22 @@ pub struct Admission {
 #[derive(Debug)]
 pub struct Place {
     _permit: OwnedSemaphorePermit,
+    /// What the request's key pays.
+    spending: Option<Spending>,
+}
+
+impl Place {
+    /// Ties a payment to the place: it is settled when the place is given back.
+    pub fn pay(&mut self, spending: Option<Spending>) {
+        self.spending = spending;
+    }
+
+    /// Notes the tokens that were used in all.
+    pub fn used(&mut self, tokens: u64) {
+        if let Some(spending) = &mut self.spending {
+            spending.used(tokens);
+        }
+    }
 }
 
 impl Admission {
@@ -56,7 +73,10 @@ impl Admission {
     /// `Overloaded`.
     pub fn enter(&self, sequences: u32) -> Result<Place, ApiError> {
         match self.places.clone().try_acquire_many_owned(sequences) {
-            Ok(permit) => Ok(Place { _permit: permit }),
+            Ok(permit) => Ok(Place {
+                _permit: permit,
+                spending: None,
+            }),
             Err(_) => Err(self.overloaded(sequences)),
         }
     }

@@ -10,6 +10,7 @@ use http::{HeaderValue, header};
 
 use crate::http::app::{App, Served};
 use crate::http::body::{BodyLimits, JsonBody};
+use crate::http::caller::Caller;
 use crate::http::error::ApiError;
 use crate::http::problem::Dialect;
 use crate::http::rules::Rules;
@@ -38,7 +39,8 @@ pub async fn generation(app: &App, dialect: Dialect, handle: impl Future<Output 
 /// # Errors
 /// Not ready, full, or a body that cannot be read.
 pub async fn admit(app: &App, request: Request) -> Result<(Served, JsonBody), ApiError> {
-    let served = app.served()?;
+    let mut served = app.served()?;
+    served.caller = Caller::of(&request);
     app.admission.check()?;
     let body = read(app, request).await?;
     Ok((served, body))

@@ -7,10 +7,11 @@ use axum::http::Method;
 use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::{get, post};
 use shardline_text::ModelText;
-use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
+use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer, ExposeHeaders};
 
 use crate::engine::EngineHandle;
 use crate::http::admission::Admission;
+use crate::http::caller::Caller;
 use crate::http::conversation::Speech;
 use crate::http::decoding::Limits;
 use crate::http::error::ApiError;
@@ -38,7 +39,7 @@ pub struct App {
     speech: OnceLock<Arc<Speech>>,
 }
 
-/// The model, once it serves.
+/// The model, once it serves, and who asks for it.
 #[derive(Clone, Debug)]
 pub struct Served {
     /// Tokenizer, templates, defaults.
@@ -47,6 +48,8 @@ pub struct Served {
     pub speech: Arc<Speech>,
     /// For a request's numbers.
     pub limits: Limits,
+    /// Who pays.
+    pub caller: Caller,
 }
 
 impl App {
@@ -67,7 +70,7 @@ impl App {
         })
     }
 
-    /// The model.
+    /// The model, for nobody in particular.
     ///
     /// # Errors
     /// `NotReady` while it cannot take requests.
@@ -82,6 +85,7 @@ impl App {
                     speech: speech.clone(),
                     text,
                     limits,
+                    caller: Caller::default(),
                 })
             }
             _ => Err(ApiError::NotReady {
@@ -104,7 +108,23 @@ impl App {
             .unwrap_or_default()
     }
 
-    /// The service of all routes.
+    /// Numbers and health alone, for a port that only the operator reaches.
+    pub fn metrics_router(self: &Arc<Self>) -> Router {
+        self.health_router().merge(
+            Router::new()
+                .route("/metrics", get(scrape::route))
+                .with_state(self.clone()),
+        )
+    }
+
+    /// Health alone, for the launcher.
+    pub fn health_router(self: &Arc<Self>) -> Router {
+        Router::new()
+            .route("/health", get(health::route))
+            .with_state(self.clone())
+    }
+
+    /// The service of all routes. With a key needed, only health is told without one.
     pub fn router(self: &Arc<Self>) -> Router {
         let guarded = Router::new()
             .route("/v1/chat/completions", post(chat::route))
@@ -114,6 +134,8 @@ impl App {
             .route("/generate", post(generate::route))
             .route("/generate_stream", post(generate::route_stream))
             .route("/tokenize", post(tokenize::route))
+            .route("/info", get(info::route))
+            .route("/metrics", get(scrape::route))
             .route_layer(from_fn_with_state(self.clone(), auth::require_key));
         let compatible =
             post(generate::route_compatible).route_layer(from_fn_with_state(self.clone(), auth::require_key));
@@ -121,8 +143,6 @@ impl App {
             .route("/", compatible.get(health::route))
             .route("/health", get(health::route))
             .route("/ping", get(health::route))
-            .route("/info", get(info::route))
-            .route("/metrics", get(scrape::route))
             .merge(guarded)
             .method_not_allowed_fallback(fallback::method)
             .fallback(fallback::route)
@@ -144,6 +164,7 @@ impl App {
             .allow_methods([Method::GET, Method::POST])
             // A wildcard would leave out `Authorization`.
             .allow_headers(AllowHeaders::mirror_request())
+            .expose_headers(ExposeHeaders::any())
             .allow_origin(if any {
                 AllowOrigin::any()
             } else {

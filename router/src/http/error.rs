@@ -9,6 +9,7 @@ use std::time::Duration;
 use axum::response::Response;
 use http::StatusCode;
 
+use crate::access::{Kind, Refusal};
 use crate::engine::api::{EngineState, Finish, GrammarError, SubmitError};
 use crate::http::problem::{Dialect, Problem, Status, whole_seconds};
 
@@ -103,7 +104,7 @@ pub enum ApiError {
         model: String,
     },
     /// No key, or another one.
-    #[error("{}", if *given { "The API key is wrong." } else { "An API key is needed: send the header `Authorization: Bearer KEY`." })]
+    #[error("{}", if *given { "The API key is wrong." } else { "An API key is needed: send the header `Authorization: Bearer KEY` (or `x-api-key: KEY`)." })]
     Unauthorized {
         /// Whether a key was sent.
         given: bool,
@@ -122,6 +123,9 @@ pub enum ApiError {
         /// As asked for.
         method: String,
     },
+    /// The key's own limits are met.
+    #[error("{}", rate_limited(_0))]
+    RateLimited(Refusal),
     /// As many requests as the server takes are here already.
     #[error("Model is overloaded: at most {limit} requests at once (--max-concurrent-requests); try again in {} s.", whole_seconds(*retry_after))]
     Overloaded {
@@ -286,6 +290,7 @@ impl ApiError {
         };
         let retry_after = match self {
             Self::Overloaded { retry_after, .. } | Self::CompilerBusy { retry_after } => Some(*retry_after),
+            Self::RateLimited(refusal) => refusal.retry_after,
             _ => None,
         };
         Problem {
@@ -328,6 +333,8 @@ impl ApiError {
             Self::Overloaded { .. } | Self::CompilerBusy { .. } => {
                 (S::TOO_MANY_REQUESTS.into(), "overloaded", "overloaded")
             }
+            // Native clients wait and try again on this type alone.
+            Self::RateLimited(_) => (S::TOO_MANY_REQUESTS.into(), "rate_limit_exceeded", "overloaded"),
             Self::NotReady { .. } => (S::SERVICE_UNAVAILABLE.into(), "not_ready", "unavailable"),
             Self::Template { .. } => (Status::Validation, "template_error", "template_error"),
             Self::Generation { .. } => (Status::Generation, "generation_failed", "generation"),
@@ -362,6 +369,33 @@ impl From<SubmitError> for ApiError {
                 cause: format!("{field}: {reason}"),
             },
             SubmitError::NotReady { state } => Self::NotReady { state },
+        }
+    }
+}
+
+fn rate_limited(refusal: &Refusal) -> String {
+    let Refusal {
+        kind,
+        limit,
+        wanted,
+        retry_after,
+    } = refusal;
+    let again = retry_after.map_or_else(String::new, |wait| {
+        format!("; try again in {} s.", whole_seconds(wait))
+    });
+    match (kind, retry_after) {
+        (Kind::Requests, _) => {
+            format!("Rate limit reached: this API key may send {limit} requests a minute{again}")
+        }
+        (Kind::Tokens, Some(_)) => {
+            format!("Rate limit reached: this API key may use {limit} tokens a minute{again}")
+        }
+        (Kind::Tokens, None) => format!(
+            "This request may need {wanted} tokens, and its API key may use {limit} a minute; shorten the prompt or \
+             lower `max_tokens`."
+        ),
+        (Kind::Concurrent, _) => {
+            format!("Rate limit reached: this API key may run {limit} requests at once{again}")
         }
     }
 }

@@ -1,6 +1,46 @@
 use http::header;
 
+use crate::access::{Kind, Refusal};
+
 use super::*;
+
+fn refusal(kind: Kind, seconds: Option<u64>) -> Refusal {
+    Refusal {
+        kind,
+        limit: 7,
+        wanted: 9,
+        retry_after: seconds.map(Duration::from_secs),
+    }
+}
+
+#[test]
+fn a_limit_is_told_with_the_time_until_it_is_over() {
+    for (kind, seconds, words) in [
+        (Kind::Requests, Some(3), "7 requests a minute; try again in 3 s."),
+        (Kind::Tokens, Some(3), "7 tokens a minute; try again in 3 s."),
+        (Kind::Concurrent, Some(1), "7 requests at once; try again in 1 s."),
+        (
+            Kind::Tokens,
+            None,
+            "may need 9 tokens, and its API key may use 7 a minute; shorten",
+        ),
+    ] {
+        let response = ApiError::RateLimited(refusal(kind, seconds)).respond(Dialect::OpenAi);
+        let message = ApiError::RateLimited(refusal(kind, seconds)).to_string();
+        assert!(message.contains(words), "{message}");
+        let header = |name: &str| {
+            response
+                .headers()
+                .get(name)
+                .map(|value| value.to_str().unwrap().to_owned())
+        };
+        assert_eq!(header("retry-after"), seconds.map(|seconds| seconds.to_string()));
+        assert_eq!(
+            header("x-should-retry").as_deref(),
+            seconds.is_none().then_some("false")
+        );
+    }
+}
 
 /// Every kind of error with its status on `/v1`, on the native routes, its code and its type there.
 fn table() -> Vec<(ApiError, u16, u16, &'static str, &'static str)> {
@@ -197,6 +237,13 @@ fn table() -> Vec<(ApiError, u16, u16, &'static str, &'static str)> {
             429,
             429,
             "overloaded",
+            "overloaded",
+        ),
+        (
+            ApiError::RateLimited(refusal(Kind::Requests, Some(3))),
+            429,
+            429,
+            "rate_limit_exceeded",
             "overloaded",
         ),
         (

@@ -138,6 +138,9 @@ impl Problem {
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
         if let Some(after) = self.retry_after {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(whole_seconds(after)));
+        } else if self.status == Status::Fixed(StatusCode::TOO_MANY_REQUESTS) {
+            // Clients would send the same again, and it would never pass.
+            headers.insert("x-should-retry", HeaderValue::from_static("false"));
         }
         if self.status == Status::Fixed(StatusCode::UNAUTHORIZED) {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));

@@ -23,7 +23,7 @@ pub struct Running {
     tokenizer: Arc<Tokenizer>,
     session: Session,
     /// Given back when everything else is done.
-    _place: Place,
+    place: Place,
     facts: Facts,
     failure: Option<Failure>,
     /// All choices have ended.
@@ -70,7 +70,7 @@ impl Running {
             app,
             tokenizer,
             session,
-            _place: place,
+            place,
             facts,
             failure: None,
             complete: false,
@@ -153,6 +153,8 @@ impl Drop for Running {
             Some(Failure::Dropped)
         });
         let accounts = self.session.accounts();
+        self.place
+            .used(u64::from(accounts.prompt_tokens) + u64::from(accounts.generated_tokens));
         let times = self.times();
         let first_token = accounts
             .first_token_at

@@ -1,38 +1,44 @@
 //! Accepting connections, with a limit on everything that a client can hold on to.
 
-use std::convert::Infallible;
 use std::future::Future;
-use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::Router;
-use axum::response::Response;
-use http::Request;
-use hyper::body::Incoming;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::rt::{TokioExecutor, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
-use hyper_util::service::TowerToHyperService;
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::net::{TcpListener, TcpStream, UnixListener};
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
+use tokio_rustls::TlsAcceptor;
 
+use crate::http::connection;
 use crate::http::settings::TransportLimits;
+use crate::http::tls::Tls;
 
 /// Pause after a failed accept (no file descriptor left), so that it does not spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
+/// Where connections come in.
+#[derive(Debug)]
+pub struct Door {
+    /// The port.
+    pub listener: TcpListener,
+    /// What is spoken on it below HTTP; `None`: nothing.
+    pub tls: Option<Tls>,
+}
+
 /// Serves until `shutdown` resolves, then takes no more connections and returns when those that
 /// are open have answered what they were asked.
-pub async fn serve(
-    listener: TcpListener,
-    router: Router,
-    limits: TransportLimits,
-    shutdown: impl Future<Output = ()>,
-) {
-    let builder = connection_builder(limits);
+pub async fn serve(door: Door, router: Router, limits: TransportLimits, shutdown: impl Future<Output = ()>) {
+    let Door { listener, tls } = door;
+    let visitor = Visitor {
+        tls: tls.as_ref().map(Tls::acceptor),
+        builder: connection_builder(limits),
+        router,
+        limits,
+    };
     let open = Arc::new(Semaphore::new(limits.connections));
     let graceful = GracefulShutdown::new();
     tokio::pin!(shutdown);
@@ -54,72 +60,48 @@ pub async fn serve(
             },
             () = &mut shutdown => break,
         };
-        let connection = Connection {
-            stream,
-            place,
-            first_request: limits.header_timeout,
-        };
-        tokio::spawn(connection.run(builder.clone(), router.clone(), graceful.watcher()));
+        let visit = visitor.clone().receive(stream, graceful.watcher());
+        tokio::spawn(async move {
+            visit.await;
+            drop(place);
+        });
     }
     drop(listener);
     graceful.shutdown().await;
 }
 
-/// An accepted connection.
-struct Connection {
-    stream: TcpStream,
-    /// One of the places for connections.
-    place: OwnedSemaphorePermit,
-    /// How long it may say nothing.
-    first_request: Duration,
+/// Serves on a socket of this machine that only its owner reaches, until it is dropped.
+pub async fn serve_local(listener: UnixListener, router: Router) {
+    // It ends with its listener, which ends never.
+    let _ = axum::serve(listener, router).await;
 }
 
-impl Connection {
-    async fn run(self, builder: Builder<TokioExecutor>, router: Router, watcher: Watcher) {
-        let peer = self.stream.peer_addr().ok();
-        set_no_delay(&self.stream);
-        let asked = Arc::new(AtomicBool::new(false));
-        let service = TowerToHyperService::new(NoteFirst {
-            router,
-            asked: asked.clone(),
-        });
-        let connection = builder
-            .serve_connection(TokioIo::new(self.stream), service)
-            .into_owned();
-        let mut connection = pin!(watcher.watch(connection));
-        // The transport's own time limits begin when it knows which version is spoken.
-        let result = match tokio::time::timeout(self.first_request, connection.as_mut()).await {
-            Ok(result) => result,
-            Err(_) if asked.load(Ordering::Relaxed) => connection.await,
-            Err(_) => return,
-        };
-        // A client that breaks off is no news.
-        if let Err(error) = result {
-            tracing::debug!(?peer, %error, "connection broken");
-        }
-        drop(self.place);
-    }
-}
-
-/// Notes that a request came.
+/// What every connection gets.
 #[derive(Clone)]
-struct NoteFirst {
+struct Visitor {
+    tls: Option<TlsAcceptor>,
+    builder: Builder<TokioExecutor>,
     router: Router,
-    asked: Arc<AtomicBool>,
+    limits: TransportLimits,
 }
 
-impl tower::Service<Request<Incoming>> for NoteFirst {
-    type Response = Response;
-    type Error = Infallible;
-    type Future = axum::routing::future::RouteFuture<Infallible>;
-
-    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        <Router as tower::Service<Request<Incoming>>>::poll_ready(&mut self.router, context)
-    }
-
-    fn call(&mut self, request: Request<Incoming>) -> Self::Future {
-        self.asked.store(true, Ordering::Relaxed);
-        self.router.call(request)
+impl Visitor {
+    async fn receive(self, stream: TcpStream, watcher: Watcher) {
+        let Self {
+            tls,
+            builder,
+            router,
+            limits,
+        } = self;
+        set_no_delay(&stream);
+        let Some(tls) = tls else {
+            return connection::serve(stream, builder, router, limits, watcher).await;
+        };
+        match timeout(limits.header_timeout, tls.accept(stream)).await {
+            Ok(Ok(stream)) => connection::serve(stream, builder, router, limits, watcher).await,
+            Ok(Err(error)) => tracing::debug!(%error, "no TLS on a connection"),
+            Err(_) => tracing::debug!("TLS took too long on a connection"),
+        }
     }
 }
 
@@ -128,7 +110,7 @@ fn connection_builder(limits: TransportLimits) -> Builder<TokioExecutor> {
     builder
         .http1()
         .timer(TokioTimer::new())
-        .header_read_timeout(limits.header_timeout)
+        .header_read_timeout(limits.idle_timeout)
         .max_headers(limits.headers)
         .max_buf_size(limits.header_bytes.max(8 * 1024));
     builder
@@ -136,8 +118,8 @@ fn connection_builder(limits: TransportLimits) -> Builder<TokioExecutor> {
         .timer(TokioTimer::new())
         .max_concurrent_streams(limits.http2_streams)
         .max_header_list_size(u32::try_from(limits.header_bytes).unwrap_or(u32::MAX))
-        .keep_alive_interval(limits.header_timeout)
-        .keep_alive_timeout(limits.header_timeout);
+        .keep_alive_interval(limits.idle_timeout)
+        .keep_alive_timeout(limits.idle_timeout);
     builder
 }
 

@@ -1,10 +1,8 @@
 //! What the HTTP side is told at start, and never again.
 
-use std::fmt;
 use std::time::Duration;
 
-use subtle::ConstantTimeEq;
-
+use crate::access::Keys;
 use crate::config::{Parsers, RouterConfig};
 
 /// The HTTP side's part of the configuration, checked already.
@@ -14,8 +12,8 @@ pub struct HttpSettings {
     pub model_id: String,
     /// `--revision`, or the commit it stands for.
     pub model_sha: Option<String>,
-    /// `--api-key`; without one everybody is served.
-    pub api_key: Option<ApiKey>,
+    /// Who may ask.
+    pub keys: Keys,
     /// `--cors-allow-origin`; empty: any.
     pub cors_allow_origin: Vec<String>,
     /// `--payload-limit`, bytes of a body.
@@ -43,12 +41,12 @@ pub struct HttpSettings {
 impl HttpSettings {
     /// The HTTP side's share of the router's settings.
     #[must_use]
-    pub fn new(config: &RouterConfig) -> Self {
+    pub fn new(config: &RouterConfig, keys: Keys) -> Self {
         let http = &config.http;
         Self {
             model_id: config.model_id.clone(),
             model_sha: config.revision.clone(),
-            api_key: http.api_key.as_ref().and_then(|key| ApiKey::new(key.reveal())),
+            keys,
             cors_allow_origin: http.cors_allow_origin.clone(),
             payload_limit: http.payload_limit,
             max_concurrent_requests: config.engine.max_concurrent_requests,
@@ -64,7 +62,7 @@ impl HttpSettings {
     }
 }
 
-/// What a connection may cost before it has sent a request.
+/// What a connection may cost.
 #[derive(Clone, Copy, Debug)]
 pub struct TransportLimits {
     /// Connections at once.
@@ -75,10 +73,32 @@ pub struct TransportLimits {
     pub header_bytes: usize,
     /// Requests at once on one HTTP/2 connection.
     pub http2_streams: u32,
-    /// Time for the header lines, and an idle connection's life.
+    /// Until a new connection has sent the header lines of its first request.
     pub header_timeout: Duration,
-    /// Time for the body.
+    /// The same for each further one, idleness included.
+    pub idle_timeout: Duration,
+    /// Until all of a body is there.
     pub body_timeout: Duration,
+    /// How long a client may read nothing of an answer.
+    pub stall_timeout: Duration,
+}
+
+/// Files that are no connections: shards, logs, the model's own.
+const OTHER_FILES: usize = 128;
+
+impl TransportLimits {
+    /// The usual limits, with no more connections than a process of so many open files can have.
+    #[must_use]
+    pub fn within(open_files: usize) -> Self {
+        let usual = Self::default();
+        Self {
+            connections: usual
+                .connections
+                .min(open_files.saturating_sub(OTHER_FILES))
+                .max(1),
+            ..usual
+        }
+    }
 }
 
 impl Default for TransportLimits {
@@ -88,51 +108,10 @@ impl Default for TransportLimits {
             headers: 100,
             header_bytes: 64 * 1024,
             http2_streams: 256,
-            header_timeout: Duration::from_secs(75),
+            header_timeout: Duration::from_secs(15),
+            idle_timeout: Duration::from_secs(75),
             body_timeout: Duration::from_secs(60),
+            stall_timeout: Duration::from_secs(60),
         }
-    }
-}
-
-/// A secret that no log shows and whose comparison takes the same time for every guess of a length.
-#[derive(Clone)]
-pub struct ApiKey(Box<str>);
-
-impl ApiKey {
-    /// The key; `None` when there is nothing in it.
-    #[must_use]
-    pub fn new(key: &str) -> Option<Self> {
-        if key.is_empty() {
-            None
-        } else {
-            Some(Self(key.into()))
-        }
-    }
-
-    /// Whether a client's guess is the key.
-    #[must_use]
-    pub fn matches(&self, guess: &[u8]) -> bool {
-        self.0.as_bytes().ct_eq(guess).into()
-    }
-}
-
-impl fmt::Debug for ApiKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("ApiKey(…)")
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_key_keeps_its_case_and_its_secret() {
-        let key = ApiKey::new("Sesame").unwrap();
-        assert!(key.matches(b"Sesame"));
-        assert!(!key.matches(b"sesame"));
-        assert!(!key.matches(b""));
-        assert_eq!(format!("{key:?}"), "ApiKey(…)");
-        assert!(ApiKey::new("").is_none());
     }
 }

@@ -51,7 +51,7 @@ pub struct Ready {
 pub async fn start(app: &Arc<App>, served: &Served, ready: Ready) -> Result<Running, ApiError> {
     let Ready {
         began,
-        place,
+        mut place,
         prompts,
         decoding,
         rules,
@@ -71,6 +71,8 @@ pub async fn start(app: &Arc<App>, served: &Served, ready: Ready) -> Result<Runn
     )
     .keeping(rules.kept_special_tokens.clone());
     let stop_tokens = decoding.stop_tokens(defaults);
+    let prompt_tokens = prompts.iter().map(Encoded::tokens).sum();
+    place.pay(served.caller.pay(prompt_tokens, &decoding, prompts.len())?);
     if let Some(asked) = &decoding.structure {
         let compiled = app.engine.compile(&asked.structure.grammar()).await;
         compiled.map_err(|error| ApiError::grammar(asked.param, error))?;
@@ -89,11 +91,10 @@ pub async fn start(app: &Arc<App>, served: &Served, ready: Ready) -> Result<Runn
                 settle: rules.settle,
                 prompt_only: decoding.prompt_only,
             };
-            let generation = app.engine.submit(generate).await?;
+            let generation = app.engine.submit(served.caller.sign(generate)).await?;
             choices.push(Choice::new(generation, text.clone(), rules));
         }
     }
-    let prompt_tokens = prompts.iter().map(Encoded::tokens).sum();
     let accounts = Accounts::new(began, prompt_tokens, prompts.len(), decoding.choices as usize);
     let facts = Facts {
         validation: began.elapsed(),

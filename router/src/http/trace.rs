@@ -5,6 +5,7 @@ use axum::extract::{MatchedPath, Request};
 use axum::middleware::Next;
 use axum::response::Response;
 use tracing::Instrument;
+use tracing::field::Empty;
 
 use crate::http::problem::Problem;
 
@@ -16,7 +17,7 @@ pub async fn request_span(request: Request, next: Next) -> Response {
         .get::<MatchedPath>()
         .map_or("", MatchedPath::as_str)
         .to_owned();
-    let span = tracing::info_span!("request", method = %request.method(), route);
+    let span = tracing::info_span!("request", method = %request.method(), route, tenant = Empty);
     let response = next.run(request).instrument(span.clone()).await;
     if let Some(problem) = response.extensions().get::<Problem>() {
         tracing::info!(

@@ -532,9 +532,9 @@ async fn a_body_over_the_limit_is_refused() {
 }
 
 #[tokio::test]
-async fn the_key_guards_every_route_that_costs() {
+async fn the_key_guards_every_route_but_health() {
     let mut setup = Setup::new();
-    setup.settings.api_key = key("Sesame");
+    setup.settings.keys = key("Sesame");
     let server = setup.start().await;
     for path in [
         "/v1/chat/completions",
@@ -549,8 +549,10 @@ async fn the_key_guards_every_route_that_costs() {
         assert_eq!(answer.header("www-authenticate"), "Bearer");
         assert!(!answer.text.contains("Sesame"));
     }
-    assert_eq!(server.get("/v1/models").await.status, 401);
-    for path in ["/", "/health", "/ping", "/info", "/metrics"] {
+    for path in ["/v1/models", "/v1/models/x", "/info", "/metrics"] {
+        assert_eq!(server.get(path).await.status, 401, "{path}");
+    }
+    for path in ["/", "/health", "/ping"] {
         assert_eq!(server.get(path).await.status, 200, "{path}");
     }
     for (given, status) in [

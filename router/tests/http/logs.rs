@@ -48,7 +48,7 @@ async fn every_request_leaves_one_line_and_none_of_its_secrets() {
     let subscriber = subscriber.with_max_level(tracing::Level::TRACE).finish();
     let _guard = tracing::subscriber::set_default(subscriber);
     let mut setup = Setup::new();
-    setup.settings.api_key = key("opensesame");
+    setup.settings.keys = key("opensesame");
     let server = setup.start().await;
     let send = |path: &str, authorization: &str, body: serde_json::Value| {
         let request = Request::post(path)

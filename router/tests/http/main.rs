@@ -6,6 +6,7 @@
     reason = "helpers of tests fail their test"
 )]
 
+mod access;
 mod answers;
 mod errors;
 mod fields;

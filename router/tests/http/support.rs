@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::body::Body;
@@ -11,10 +11,11 @@ use http::{HeaderMap, Request, StatusCode};
 use http_body_util::BodyExt;
 use serde_json::{Value, json};
 use shardline_mock_shard::{EndOfText, MockOptions, MockShard, TokenSource};
+use shardline_router::access::Keys;
 use shardline_router::config::Parsers;
 use shardline_router::engine::api::EngineState;
 use shardline_router::engine::{EngineConfig, EngineHandle, start};
-use shardline_router::http::{ApiKey, App, HttpSettings, ModelSlot, TransportLimits};
+use shardline_router::http::{App, HttpSettings, ModelSlot, TransportLimits};
 use shardline_text::{ModelText, Overrides};
 use tempfile::TempDir;
 use tower::ServiceExt;
@@ -115,7 +116,7 @@ fn settings() -> HttpSettings {
     HttpSettings {
         model_id: "test/tiny".to_owned(),
         model_sha: None,
-        api_key: None,
+        keys: Keys::open(),
         cors_allow_origin: Vec::new(),
         payload_limit: 2_000_000,
         max_concurrent_requests: 16,
@@ -242,7 +243,13 @@ impl Server {
 
     /// A number of `/metrics`.
     pub async fn metric(&self, name: &str) -> f64 {
-        let page = self.get("/metrics").await.text;
+        self.metric_of("", name).await
+    }
+
+    /// The same for the owner of a key.
+    pub async fn metric_of(&self, key: &str, name: &str) -> f64 {
+        let request = Request::get("/metrics").header("x-api-key", key);
+        let page = self.send(request.body(Body::empty()).unwrap()).await.text;
         let line = page.lines().find(|line| line.split(' ').next() == Some(name));
         line.and_then(|line| line.rsplit(' ').next())
             .unwrap_or_else(|| panic!("{name} in {page}"))
@@ -299,8 +306,9 @@ pub fn redact(mut value: Value) -> Value {
     value
 }
 
-pub fn key(text: &str) -> Option<ApiKey> {
-    ApiKey::new(text)
+/// One key without limits.
+pub fn key(text: &str) -> Keys {
+    Keys::new(Some(text), None, Instant::now())
 }
 
 /// A tokenizer whose tokens are bytes, a ChatML template and an EOS token.

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use serde_json::json;
-use shardline_router::http::{TransportLimits, serve};
+use shardline_router::http::{Door, TransportLimits, serve};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
@@ -30,7 +30,8 @@ async fn listen(limits: TransportLimits) -> Listening {
     let (stop, stopped) = oneshot::channel();
     let router = server.router.clone();
     let task = tokio::spawn(async move {
-        serve(listener, router, limits, async {
+        let door = Door { listener, tls: None };
+        serve(door, router, limits, async {
             let _ = stopped.await;
         })
         .await;

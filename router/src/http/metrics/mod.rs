@@ -49,6 +49,10 @@ pub enum Failure {
     Validation,
     /// Refused for want of room.
     Overloaded,
+    /// Refused by the limits of its key.
+    RateLimited,
+    /// Without a valid key.
+    Unauthorized,
     /// The model could not go on.
     Generation,
     /// It ended before its end.
@@ -60,9 +64,11 @@ pub enum Failure {
 }
 
 impl Failure {
-    const ALL: [(Self, &'static str); 6] = [
+    const ALL: [(Self, &'static str); 8] = [
         (Self::Validation, "validation"),
         (Self::Overloaded, "overloaded"),
+        (Self::RateLimited, "rate_limited"),
+        (Self::Unauthorized, "unauthorized"),
         (Self::Generation, "generation"),
         (Self::Incomplete, "incomplete"),
         (Self::Dropped, "dropped"),
@@ -83,6 +89,8 @@ impl Failure {
     pub fn of(error: &ApiError) -> Self {
         match error {
             ApiError::Overloaded { .. } | ApiError::NotReady { .. } => Self::Overloaded,
+            ApiError::RateLimited(_) => Self::RateLimited,
+            ApiError::Unauthorized { .. } => Self::Unauthorized,
             ApiError::Generation { .. } => Self::Generation,
             ApiError::Incomplete { .. } | ApiError::Internal { .. } => Self::Incomplete,
             ApiError::Template { .. } => Self::Template,
