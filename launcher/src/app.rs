@@ -5,12 +5,12 @@ use std::process::ExitCode;
 
 use crate::console::Console;
 use crate::devices::Devices;
-use crate::flags::LaunchFlags;
+use crate::flags::Flags;
 use crate::health::reachable;
 use crate::logging;
 use crate::model::ModelSource;
 use crate::parse::{Asked, parse};
-use crate::plan::{Plan, Programs};
+use crate::plan::{Choices, Plan, Programs, health_socket_of};
 use crate::preflight::Preflight;
 use crate::problem::Problems;
 use crate::runtime_report::runtime_report;
@@ -70,7 +70,7 @@ async fn start(
     }
     let plan = Plan::new(&settings, &devices, &programs, &preflight.choices);
     Ok(Some(
-        run(&plan, &circumstances(&settings, preflight.choices.port), &console).await,
+        run(&plan, &circumstances(&settings, &preflight.choices), &console).await,
     ))
 }
 
@@ -86,33 +86,40 @@ fn all<A, B>(first: Result<A, Problems>, second: Result<B, Problems>) -> Result<
     }
 }
 
-fn circumstances(settings: &Settings, port: u16) -> Circumstances {
-    let router = reachable(settings.address, port);
+fn circumstances(settings: &Settings, choices: &Choices) -> Circumstances {
+    let port = choices.port;
+    let scheme = if settings.flags.router.tls_cert.is_some() {
+        "https"
+    } else {
+        "http"
+    };
+    let url = format!("{scheme}://{}", reachable(settings.address, port));
     let shards = match settings.num_shard {
         1 => "1 shard".to_owned(),
         several => format!("{several} shards"),
     };
     Circumstances {
-        router,
+        health: health_socket_of(&choices.socket_prefix),
         model_path: settings.model.local_path().map(ToOwned::to_owned),
         grace: settings.grace,
         what: format!(
             "{} on {shards}, listening on {}:{port}",
             settings.model_id, settings.address
         ),
-        hint: (settings.model == ModelSource::Demo).then(|| try_it(router, &settings.flags.launch)),
+        hint: (settings.model == ModelSource::Demo).then(|| try_it(&url, &settings.flags)),
+        url,
     }
 }
 
 /// A command that gets an answer from this server when it is pasted into a shell.
-fn try_it(router: std::net::SocketAddr, flags: &LaunchFlags) -> String {
-    let key = if flags.api_key.is_some() {
+fn try_it(url: &str, flags: &Flags) -> String {
+    let key = if flags.launch.api_key.is_some() || flags.router.api_keys_file.is_some() {
         " -H \"authorization: Bearer $API_KEY\""
     } else {
         ""
     };
     format!(
-        "try: curl http://{router}/v1/chat/completions -H 'content-type: application/json'{key} -d '{}'",
+        "try: curl {url}/v1/chat/completions -H 'content-type: application/json'{key} -d '{}'",
         r#"{"messages": [{"role": "user", "content": "What is the capital of France?"}], "max_tokens": 32, "temperature": 0}"#
     )
 }

@@ -174,6 +174,18 @@ pub struct RouterFlags {
     /// An origin that browsers may call from; repeatable [default: any].
     #[arg(long, env)]
     pub cors_allow_origin: Vec<String>,
+    /// A file of API keys, each with its tenant and limits; read again when it changes.
+    #[arg(long, env)]
+    pub api_keys_file: Option<PathBuf>,
+    /// A certificate chain in PEM: HTTPS is spoken instead of HTTP. Needs --tls-key.
+    #[arg(long, env, requires = "tls_key")]
+    pub tls_cert: Option<PathBuf>,
+    /// The private key of --tls-cert in PEM.
+    #[arg(long, env, requires = "tls_cert")]
+    pub tls_key: Option<PathBuf>,
+    /// A port of its own for /metrics and /health, without key and TLS [default: none].
+    #[arg(long, env)]
+    pub prometheus_port: Option<u16>,
     /// Seconds that running requests get to finish after SIGTERM or Ctrl-C.
     #[arg(short, long, env, default_value_t = 90)]
     pub graceful_termination_timeout: u64,
@@ -219,9 +231,6 @@ pub struct MootFlags {
     /// Batches are continuous.
     #[arg(long, env)]
     pub max_waiting_tokens: Option<u64>,
-    /// Metrics are on the main port.
-    #[arg(long, env)]
-    pub prometheus_port: Option<u16>,
     /// Nothing is reported to anyone.
     #[arg(long, env)]
     pub usage_stats: Option<String>,

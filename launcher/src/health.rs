@@ -1,10 +1,12 @@
-//! Asks the router whether it is ready.
+//! Asks the router whether it is ready, on a socket of its own: the port may speak TLS, and a crowd
+//! on it must not look like a router that does not serve.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::Path;
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::UnixStream;
 
 /// How often the router is asked.
 const INTERVAL: Duration = Duration::from_millis(100);
@@ -22,7 +24,7 @@ pub fn reachable(listening: IpAddr, port: u16) -> SocketAddr {
 }
 
 /// Returns when `GET /health` answers 200.
-pub async fn ready(router: SocketAddr) {
+pub async fn ready(router: &Path) {
     loop {
         if let Ok(Ok(true)) = tokio::time::timeout(PATIENCE, is_healthy(router)).await {
             return;
@@ -31,10 +33,11 @@ pub async fn ready(router: SocketAddr) {
     }
 }
 
-async fn is_healthy(router: SocketAddr) -> std::io::Result<bool> {
-    let mut stream = TcpStream::connect(router).await?;
-    let request = format!("GET /health HTTP/1.1\r\nhost: {router}\r\nconnection: close\r\n\r\n");
-    stream.write_all(request.as_bytes()).await?;
+async fn is_healthy(router: &Path) -> std::io::Result<bool> {
+    let mut stream = UnixStream::connect(router).await?;
+    stream
+        .write_all(b"GET /health HTTP/1.1\r\nhost: router\r\nconnection: close\r\n\r\n")
+        .await?;
     let mut status = [0; "HTTP/1.1 200".len()];
     stream.read_exact(&mut status).await?;
     Ok(status.starts_with(b"HTTP/1.") && status.ends_with(b" 200"))
@@ -42,7 +45,7 @@ async fn is_healthy(router: SocketAddr) -> std::io::Result<bool> {
 
 #[cfg(test)]
 mod tests {
-    use tokio::net::TcpListener;
+    use tokio::net::UnixListener;
 
     use super::*;
 
@@ -58,8 +61,9 @@ mod tests {
 
     #[tokio::test]
     async fn only_200_is_ready() {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("health");
+        let listener = UnixListener::bind(&path).unwrap();
         let server = async {
             let mut answered = 0;
             for status in ["503 Service Unavailable", "200 OK"] {
@@ -75,7 +79,7 @@ mod tests {
             }
             answered
         };
-        let (answered, ()) = tokio::join!(server, ready(address));
+        let (answered, ()) = tokio::join!(server, ready(&path));
         assert_eq!(answered, 2);
     }
 }

@@ -121,6 +121,13 @@ pub fn socket_of(prefix: &Path, rank: u32) -> PathBuf {
     path.into()
 }
 
+/// Where the router tells the launcher how it is. No longer than the socket of a rank.
+pub fn health_socket_of(prefix: &Path) -> PathBuf {
+    let mut path = prefix.as_os_str().to_owned();
+    path.push("-h");
+    path.into()
+}
+
 /// argv in the making.
 #[derive(Default)]
 struct Arguments(Vec<OsString>);
@@ -159,6 +166,7 @@ fn router(settings: &Settings, programs: &Programs, choices: &Choices) -> Proces
         .pair("--hostname", settings.address.to_string())
         .pair("--port", choices.port.to_string())
         .pair("--shard-uds-path", &choices.socket_prefix)
+        .pair("--health-uds-path", health_socket_of(&choices.socket_prefix))
         .pair("--num-shard", settings.num_shard.to_string())
         .pair("--model-id", &settings.model_id)
         .optional("--revision", launch.revision.as_ref());

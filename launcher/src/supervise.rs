@@ -11,7 +11,6 @@
 //! In every end the router goes before the shards, and nothing that was started is left.
 
 use std::future::pending;
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 use std::time::{Duration, Instant};
@@ -79,8 +78,10 @@ fn quoted(last_words: &[String]) -> String {
 /// What the supervisor is told besides the plan.
 #[derive(Debug)]
 pub struct Circumstances {
-    /// How the router is reached from this machine.
-    pub router: SocketAddr,
+    /// How clients on this machine reach the router.
+    pub url: String,
+    /// Where the router tells its health.
+    pub health: PathBuf,
     /// The model's path, where it is known from the start.
     pub model_path: Option<PathBuf>,
     /// How long running requests get when the server ends.
@@ -166,7 +167,7 @@ impl Supervisor<'_> {
     async fn watch(&mut self, signals: &mut Signals) -> Result<&'static str, Failure> {
         let began = Instant::now();
         let mut milestones = Milestones::default();
-        let mut ready = Box::pin(health::ready(self.circumstances.router).fuse());
+        let mut ready = Box::pin(health::ready(&self.circumstances.health).fuse());
         loop {
             let event = tokio::select! {
                 biased;
@@ -204,11 +205,8 @@ impl Supervisor<'_> {
     }
 
     fn on_ready(&self, took: Duration) {
-        let Circumstances { router, what, .. } = self.circumstances;
-        tracing::info!(
-            "ready on http://{router} after {:.1} s: {what}",
-            took.as_secs_f32()
-        );
+        let Circumstances { url, what, .. } = self.circumstances;
+        tracing::info!("ready on {url} after {:.1} s: {what}", took.as_secs_f32());
         if let Some(hint) = &self.circumstances.hint {
             tracing::info!("{hint}");
         }

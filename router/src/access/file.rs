@@ -6,6 +6,7 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
+use serde_path_to_error::Segment;
 
 use crate::access::account::{Limits, Tenant};
 use crate::access::hash::KeyHash;
@@ -46,7 +47,7 @@ pub enum KeyFileError {
         path: PathBuf,
     },
     /// Not JSON of the right form.
-    #[error("{}: `{field}`: {cause}", path.display())]
+    #[error("{}: {}{cause}", path.display(), if field.is_empty() { String::new() } else { format!("`{field}` ") })]
     Form {
         /// The file.
         path: PathBuf,
@@ -121,7 +122,7 @@ fn parse(path: &Path, text: &str) -> Result<Vec<KeyEntry>, KeyFileError> {
     let file: KeyFile =
         serde_path_to_error::deserialize(deserializer).map_err(|error| KeyFileError::Form {
             path: path.to_owned(),
-            field: error.path().to_string(),
+            field: known_path(error.path()),
             cause: without_values(&error.into_inner()),
         })?;
     if file.keys.len() > MOST_KEYS {
@@ -177,6 +178,32 @@ fn entry(fields: Fields) -> Result<KeyEntry, (&'static str, String)> {
             concurrent_requests: fields.concurrent_requests,
         },
     })
+}
+
+/// Names of fields; any other in a file may be a key in the wrong place.
+const FIELDS: [&str; 6] = [
+    "keys",
+    "tenant",
+    "sha256",
+    "requests_per_minute",
+    "tokens_per_minute",
+    "concurrent_requests",
+];
+
+/// The path up to the first name that is not one of ours.
+fn known_path(path: &serde_path_to_error::Path) -> String {
+    let mut text = String::new();
+    for segment in path {
+        match segment {
+            Segment::Seq { index } => text.push_str(&format!("[{index}]")),
+            Segment::Map { key } if FIELDS.contains(&key.as_str()) => {
+                text.push_str(if text.is_empty() { "" } else { "." });
+                text.push_str(key);
+            }
+            _ => break,
+        }
+    }
+    text
 }
 
 /// A parser quotes what it does not understand; a key pasted into the wrong place must reach no log.

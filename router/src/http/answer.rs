@@ -9,7 +9,7 @@ use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, header};
 
 use crate::http::app::{App, Served};
-use crate::http::body::{BodyLimits, JsonBody};
+use crate::http::body::JsonBody;
 use crate::http::caller::Caller;
 use crate::http::error::ApiError;
 use crate::http::problem::Dialect;
@@ -49,14 +49,10 @@ pub async fn admit(app: &App, request: Request) -> Result<(Served, JsonBody), Ap
 /// Reads a body within the limits.
 ///
 /// # Errors
-/// See `JsonBody::read`.
+/// See `Intake::read`.
 pub async fn read(app: &App, request: Request) -> Result<JsonBody, ApiError> {
     let (parts, body) = request.into_parts();
-    let limits = BodyLimits {
-        bytes: app.settings.payload_limit,
-        time: app.settings.transport.body_timeout,
-    };
-    JsonBody::read(&parts.headers, body, limits).await
+    app.intake.read(&parts.headers, body).await
 }
 
 /// Bodies beyond this are parsed where texts are tokenised: it takes as long.

@@ -16,6 +16,7 @@ use crate::http::conversation::Speech;
 use crate::http::decoding::Limits;
 use crate::http::error::ApiError;
 use crate::http::ids::Ids;
+use crate::http::intake::Intake;
 use crate::http::metrics::Metrics;
 use crate::http::model::{ModelSlot, ServedName};
 use crate::http::settings::HttpSettings;
@@ -37,6 +38,7 @@ pub struct App {
     pub(super) ids: Ids,
     /// Known once the model is.
     speech: OnceLock<Arc<Speech>>,
+    pub(super) intake: Intake,
 }
 
 /// The model, once it serves, and who asks for it.
@@ -64,6 +66,7 @@ impl App {
             metrics: Metrics::default(),
             ids: Ids::default(),
             speech: OnceLock::new(),
+            intake: Intake::new(settings.payload_limit, settings.transport.body_timeout),
             settings,
             engine,
             model,

@@ -1,70 +1,26 @@
-//! A request's body: read within limits, checked once for what would hurt a parser, then parsed
-//! with errors that name the field.
+//! A request's body: checked once for what would hurt a parser, then parsed with errors that name
+//! the field.
 
-use std::time::Duration;
+use std::sync::Arc;
 
-use axum::body::Body;
 use bytes::Bytes;
-use http::{HeaderMap, header};
-use http_body::Body as _;
-use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde::de::DeserializeOwned;
+use tokio::sync::OwnedSemaphorePermit;
 
 use crate::http::error::ApiError;
 
 /// Levels of brackets. A tool's JSON schema, the deepest thing in a real request, needs a few dozen.
 const MAX_DEPTH: usize = 100;
 
-/// How much of a body that is too large is read on and thrown away.
-const MOST_DISCARDED_BYTES: usize = 16 << 20;
-
-/// How much a body may cost.
-#[derive(Clone, Copy, Debug)]
-pub struct BodyLimits {
-    /// Bytes.
-    pub bytes: usize,
-    /// From the first wait to the last byte.
-    pub time: Duration,
-}
-
 /// UTF-8 text with no more brackets inside each other than any request needs.
 #[derive(Clone, Debug)]
 pub struct JsonBody {
     text: Bytes,
+    /// Of the memory for all bodies.
+    _room: Option<Arc<OwnedSemaphorePermit>>,
 }
 
 impl JsonBody {
-    /// Reads and checks a body.
-    ///
-    /// # Errors
-    /// When it is too large, too slow, incomplete, not JSON by its header, not UTF-8 or too deep.
-    pub async fn read(headers: &HeaderMap, mut body: Body, limits: BodyLimits) -> Result<Self, ApiError> {
-        check_content_type(headers)?;
-        let too_large = ApiError::BodyTooLarge { limit: limits.bytes };
-        if body.size_hint().lower() > limits.bytes as u64 {
-            // A client that waits for a word before it sends is refused before it has sent.
-            if !headers.contains_key(header::EXPECT) {
-                discard(body, limits.time).await;
-            }
-            return Err(too_large);
-        }
-        let whole = Limited::new(&mut body, limits.bytes).collect();
-        let text = match tokio::time::timeout(limits.time, whole).await {
-            Err(_) => return Err(ApiError::BodyTimeout { limit: limits.time }),
-            Ok(Err(error)) if error.is::<LengthLimitError>() => {
-                discard(body, limits.time).await;
-                return Err(too_large);
-            }
-            Ok(Err(error)) => {
-                return Err(ApiError::BodyIncomplete {
-                    cause: error.to_string(),
-                });
-            }
-            Ok(Ok(collected)) => collected.to_bytes(),
-        };
-        Self::new(text)
-    }
-
     /// Checks a body that is there already.
     ///
     /// # Errors
@@ -78,7 +34,16 @@ impl JsonBody {
         if deeper_than(&text, MAX_DEPTH) {
             return Err(ApiError::TooDeep { limit: MAX_DEPTH });
         }
-        Ok(Self { text })
+        Ok(Self { text, _room: None })
+    }
+
+    /// The same body, holding the room it takes until it is dropped.
+    #[must_use]
+    pub fn holding(self, room: Option<OwnedSemaphorePermit>) -> Self {
+        Self {
+            _room: room.map(Arc::new),
+            ..self
+        }
     }
 
     /// Bytes of the body.
@@ -106,47 +71,6 @@ impl JsonBody {
         })?;
         deserializer.end().map_err(|error| explain(None, &error))?;
         Ok(value)
-    }
-}
-
-/// Reads on a little, keeping nothing. A client that is still writing when the connection closes
-/// often loses the answer that says why.
-async fn discard(mut body: Body, time: Duration) {
-    let read = async {
-        let mut left = MOST_DISCARDED_BYTES;
-        while let Some(Ok(frame)) = body.frame().await {
-            let bytes = frame.data_ref().map_or(0, Bytes::len);
-            match left.checked_sub(bytes) {
-                Some(rest) => left = rest,
-                None => break,
-            }
-        }
-    };
-    // Whether all of it came does not matter.
-    let _ = tokio::time::timeout(time, read).await;
-}
-
-/// An absent header passes: it is what small programs forget.
-fn check_content_type(headers: &HeaderMap) -> Result<(), ApiError> {
-    let Some(value) = headers.get(header::CONTENT_TYPE) else {
-        return Ok(());
-    };
-    let given = String::from_utf8_lossy(value.as_bytes());
-    let essence = given
-        .split(';')
-        .next()
-        .unwrap_or_default()
-        .trim()
-        .to_ascii_lowercase();
-    let is_json =
-        essence == "application/json" || (essence.starts_with("application/") && essence.ends_with("+json"));
-    if is_json {
-        Ok(())
-    } else {
-        // A header may be long; its beginning says enough.
-        Err(ApiError::ContentType {
-            given: given.chars().take(100).collect(),
-        })
     }
 }
 
@@ -270,59 +194,5 @@ mod tests {
     fn text_that_is_not_utf8_is_refused_with_its_place() {
         let error = JsonBody::new(Bytes::from_static(b"{\"a\":\"\xff\"}")).unwrap_err();
         assert_eq!(error, ApiError::NotUtf8 { offset: 6 });
-    }
-
-    #[tokio::test]
-    async fn a_body_is_read_within_its_limits() {
-        let limits = BodyLimits {
-            bytes: 4,
-            time: Duration::from_secs(1),
-        };
-        let empty = HeaderMap::new();
-        assert!(JsonBody::read(&empty, Body::from("1234"), limits).await.is_ok());
-        let error = JsonBody::read(&empty, Body::from("12345"), limits)
-            .await
-            .unwrap_err();
-        assert_eq!(error, ApiError::BodyTooLarge { limit: 4 });
-        let unsized_body = Body::from_stream(futures_util::stream::iter([
-            Ok::<_, std::io::Error>("123"),
-            Ok("45"),
-        ]));
-        let error = JsonBody::read(&empty, unsized_body, limits).await.unwrap_err();
-        assert_eq!(error, ApiError::BodyTooLarge { limit: 4 });
-        let broken = Body::from_stream(futures_util::stream::iter([
-            Ok("1"),
-            Err(std::io::Error::other("connection reset")),
-        ]));
-        let error = JsonBody::read(&empty, broken, limits).await.unwrap_err();
-        assert!(matches!(error, ApiError::BodyIncomplete { .. }), "{error:?}");
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_body_that_never_ends_is_given_up() {
-        let limits = BodyLimits {
-            bytes: 4,
-            time: Duration::from_secs(1),
-        };
-        let never = Body::from_stream(futures_util::stream::pending::<Result<&str, std::io::Error>>());
-        let error = JsonBody::read(&HeaderMap::new(), never, limits)
-            .await
-            .unwrap_err();
-        assert_eq!(error, ApiError::BodyTimeout { limit: limits.time });
-    }
-
-    #[test]
-    fn only_json_is_read() {
-        for (given, accepted) in [
-            ("application/json", true),
-            ("Application/JSON; charset=utf-8", true),
-            ("application/problem+json", true),
-            ("text/plain", false),
-            ("application/x-www-form-urlencoded", false),
-            ("", false),
-        ] {
-            let headers = HeaderMap::from_iter([(header::CONTENT_TYPE, given.parse().unwrap())]);
-            assert_eq!(check_content_type(&headers).is_ok(), accepted, "{given}");
-        }
     }
 }

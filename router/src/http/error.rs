@@ -16,6 +16,9 @@ use crate::http::problem::{Dialect, Problem, Status, whole_seconds};
 /// A compilation takes milliseconds.
 const COMPILER_RETRY_AFTER: Duration = Duration::from_secs(1);
 
+/// Bodies arrive within moments.
+const NO_ROOM_RETRY_AFTER: Duration = Duration::from_secs(1);
+
 /// What can go wrong between a request's first byte and its answer's last.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ApiError {
@@ -42,6 +45,18 @@ pub enum ApiError {
     ContentType {
         /// The header's value.
         given: String,
+    },
+    /// Compressed.
+    #[error("The body must not be compressed (no `Content-Encoding`). Given: `{given}`")]
+    ContentEncoding {
+        /// The header's value.
+        given: String,
+    },
+    /// More bytes of requests arrive at once than the server takes.
+    #[error("Too many large requests arrive at once: at most {limit} bytes together; try again.")]
+    NoRoom {
+        /// Bytes.
+        limit: usize,
     },
     /// Not UTF-8.
     #[error("The body must be UTF-8; byte {offset} is not. Encode it as UTF-8.")]
@@ -290,6 +305,7 @@ impl ApiError {
         };
         let retry_after = match self {
             Self::Overloaded { retry_after, .. } | Self::CompilerBusy { retry_after } => Some(*retry_after),
+            Self::NoRoom { .. } => Some(NO_ROOM_RETRY_AFTER),
             Self::RateLimited(refusal) => refusal.retry_after,
             _ => None,
         };
@@ -315,6 +331,12 @@ impl ApiError {
                 "unsupported_content_type",
                 "validation",
             ),
+            Self::ContentEncoding { .. } => (
+                S::UNSUPPORTED_MEDIA_TYPE.into(),
+                "unsupported_content_encoding",
+                "validation",
+            ),
+            Self::NoRoom { .. } => (S::TOO_MANY_REQUESTS.into(), "overloaded", "overloaded"),
             Self::NotUtf8 { .. } => (S::BAD_REQUEST.into(), "invalid_utf8", "validation"),
             Self::TooDeep { .. } => (S::BAD_REQUEST.into(), "json_too_deep", "validation"),
             Self::Syntax { .. } => (S::BAD_REQUEST.into(), "invalid_json", "validation"),

@@ -76,6 +76,20 @@ fn table() -> Vec<(ApiError, u16, u16, &'static str, &'static str)> {
             "validation",
         ),
         (
+            ApiError::ContentEncoding { given: text() },
+            415,
+            415,
+            "unsupported_content_encoding",
+            "validation",
+        ),
+        (
+            ApiError::NoRoom { limit: 7 },
+            429,
+            429,
+            "overloaded",
+            "overloaded",
+        ),
+        (
             ApiError::NotUtf8 { offset: 7 },
             400,
             400,

@@ -22,6 +22,7 @@ mod generate;
 mod health;
 mod ids;
 mod info;
+mod intake;
 mod metrics;
 mod model;
 mod models;

@@ -71,6 +71,8 @@ pub(super) fn tell_health(path: Option<&Path>, app: &Arc<App>) -> Result<Beside,
     let Some(path) = path else {
         return Ok(Beside(None));
     };
+    // What an earlier router has left; one that lives would hold the shards' sockets as well.
+    let _ = std::fs::remove_file(path);
     let listener = UnixListener::bind(path).map_err(|error| Failure::Health {
         path: path.to_owned(),
         error,

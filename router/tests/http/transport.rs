@@ -7,7 +7,7 @@ use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use serde_json::json;
-use shardline_router::http::{Door, TransportLimits, serve};
+use shardline_router::http::{Door, Tls, TransportLimits, serve};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
@@ -16,21 +16,29 @@ use tokio::task::JoinHandle;
 use crate::support::*;
 
 /// A server with a socket.
-struct Listening {
-    server: Server,
-    address: SocketAddr,
+pub struct Listening {
+    pub server: Server,
+    pub address: SocketAddr,
     stop: Option<oneshot::Sender<()>>,
     task: JoinHandle<()>,
 }
 
-async fn listen(limits: TransportLimits) -> Listening {
-    let server = Server::new().await;
+pub async fn listen(limits: TransportLimits) -> Listening {
+    listen_with(Setup::new(), limits).await
+}
+
+pub async fn listen_with(setup: Setup, limits: TransportLimits) -> Listening {
+    listen_at(setup, limits, None).await
+}
+
+pub async fn listen_at(setup: Setup, limits: TransportLimits, tls: Option<Tls>) -> Listening {
+    let server = setup.start().await;
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let (stop, stopped) = oneshot::channel();
     let router = server.router.clone();
     let task = tokio::spawn(async move {
-        let door = Door { listener, tls: None };
+        let door = Door { listener, tls };
         serve(door, router, limits, async {
             let _ = stopped.await;
         })
@@ -46,7 +54,7 @@ async fn listen(limits: TransportLimits) -> Listening {
 
 impl Listening {
     /// Sends bytes and reads until the server closes.
-    async fn exchange(&self, bytes: &[u8]) -> String {
+    pub async fn exchange(&self, bytes: &[u8]) -> String {
         let mut stream = TcpStream::connect(self.address).await.unwrap();
         // A server that has seen enough may close before all is sent.
         let _ = stream.write_all(bytes).await;
@@ -56,7 +64,7 @@ impl Listening {
     }
 }
 
-fn request(path: &str, body: &str) -> String {
+pub fn request_text(path: &str, body: &str) -> String {
     format!(
         "POST {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-type: application/json\r\n\
          content-length: {}\r\n\r\n{body}",
@@ -69,7 +77,7 @@ async fn a_stream_over_a_socket_is_chunked_events() {
     let listening = listen(TransportLimits::default()).await;
     let body = with(chat("Hi"), json!({"stream": true, "max_tokens": 3})).to_string();
     let answer = listening
-        .exchange(request("/v1/chat/completions", &body).as_bytes())
+        .exchange(request_text("/v1/chat/completions", &body).as_bytes())
         .await;
     assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
     assert_eq!(answer.matches("data: {").count(), 5, "{answer}");
@@ -131,7 +139,7 @@ async fn a_client_that_closes_its_socket_frees_its_blocks() {
     let body = with(chat("Hi"), json!({"stream": true, "max_tokens": 400})).to_string();
     let mut stream = TcpStream::connect(listening.address).await.unwrap();
     stream
-        .write_all(request("/v1/chat/completions", &body).as_bytes())
+        .write_all(request_text("/v1/chat/completions", &body).as_bytes())
         .await
         .unwrap();
     let mut first = [0; 64];
@@ -163,7 +171,7 @@ async fn streams_that_run_are_finished_before_the_end() {
     let body = with(chat("Hi"), json!({"stream": true, "max_tokens": 50})).to_string();
     let mut stream = TcpStream::connect(listening.address).await.unwrap();
     stream
-        .write_all(request("/v1/chat/completions", &body).as_bytes())
+        .write_all(request_text("/v1/chat/completions", &body).as_bytes())
         .await
         .unwrap();
     let mut answer = vec![0; 64];
@@ -209,7 +217,7 @@ async fn http2_is_spoken_on_the_same_port() {
 #[tokio::test]
 async fn an_upload_that_is_too_large_hears_why() {
     let listening = listen(TransportLimits::default()).await;
-    let large = request("/generate", &"x".repeat(6_000_000));
+    let large = request_text("/generate", &"x".repeat(6_000_000));
     let answer = listening.exchange(large.as_bytes()).await;
     assert!(answer.starts_with("HTTP/1.1 413"), "{}", answer.len());
     assert!(answer.contains("2000000 bytes (--payload-limit)"), "{answer}");

@@ -88,7 +88,9 @@ impl Failure {
     #[must_use]
     pub fn of(error: &ApiError) -> Self {
         match error {
-            ApiError::Overloaded { .. } | ApiError::NotReady { .. } => Self::Overloaded,
+            ApiError::Overloaded { .. } | ApiError::NoRoom { .. } | ApiError::NotReady { .. } => {
+                Self::Overloaded
+            }
             ApiError::RateLimited(_) => Self::RateLimited,
             ApiError::Unauthorized { .. } => Self::Unauthorized,
             ApiError::Generation { .. } => Self::Generation,
