@@ -1,19 +1,22 @@
 """Clients that mean harm: raw bytes on a socket, and HTTP/2 frames made by hand."""
 
+import contextlib
 import json
 import re
 import socket
 import struct
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
 import httpx
 
 from harness import Server, children
 
+Result = TypeVar("Result")
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 DATA, HEADERS, RST_STREAM, SETTINGS, PING, GOAWAY, CONTINUATION = 0, 1, 3, 4, 6, 7, 9
 END_STREAM, END_HEADERS, ACK = 1, 4, 1
@@ -42,21 +45,18 @@ def connect(server: Server, timeout_s: float = 60) -> socket.socket:
 def read_all(connection: socket.socket) -> bytes:
     """All bytes until the other side closes."""
     pieces = []
-    try:
+    with contextlib.suppress(ConnectionError):
         while piece := connection.recv(65536):
             pieces.append(piece)
-    except ConnectionError:
-        pass
     return b"".join(pieces)
 
 
 def exchange(server: Server, sent: bytes) -> bytes:
     """Sends bytes and gives all that comes until the server closes."""
     with connect(server) as connection:
-        try:
+        # A server that has seen enough closes before all is sent.
+        with contextlib.suppress(ConnectionError):
             connection.sendall(sent)
-        except ConnectionError:
-            pass  # a server that has seen enough closes before all is sent
         return read_all(connection)
 
 
@@ -87,6 +87,14 @@ def post_bytes(path: str, body: bytes, *headers: str) -> bytes:
         *headers,
     ]
     return ("\r\n".join(lines) + "\r\n\r\n").encode() + body
+
+
+def eventually(condition: Callable[[], bool], timeout_s: float = 60) -> bool:
+    """Whether a condition that takes a request to find out becomes true."""
+    deadline = time.monotonic() + timeout_s
+    while not (holds := condition()) and time.monotonic() < deadline:
+        pass
+    return holds
 
 
 def router_pid(server: Server) -> int:
@@ -141,16 +149,16 @@ class Beside:
         while not self._stop.is_set():
             self._texts.append(self._complete())
 
-    def timed(self, name: str, send: object) -> object:
+    def timed(self, name: str, send: Callable[[], Result]) -> Result:
         """Calls `send`, noting how long it took."""
         began = time.perf_counter()
-        result = send()  # type: ignore[operator]
+        result = send()
         self.slowest.append((time.perf_counter() - began, name))
         return result
 
     def post(self, name: str, path: str, **request: object) -> httpx.Response:
         url = f"{self.server.base_url}{path}"
-        return self.timed(name, lambda: httpx.post(url, timeout=60, **request))  # type: ignore[return-value, arg-type]
+        return self.timed(name, lambda: httpx.post(url, timeout=60, **request))  # type: ignore[arg-type]
 
     def finish(self, most_mb: float = 64) -> None:
         self._stop.set()

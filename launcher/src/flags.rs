@@ -178,10 +178,10 @@ pub struct RouterFlags {
     #[arg(long, env)]
     pub api_keys_file: Option<PathBuf>,
     /// A certificate chain in PEM: HTTPS is spoken instead of HTTP. Needs --tls-key.
-    #[arg(long, env, requires = "tls_key")]
+    #[arg(long, env)]
     pub tls_cert: Option<PathBuf>,
     /// The private key of --tls-cert in PEM.
-    #[arg(long, env, requires = "tls_cert")]
+    #[arg(long, env)]
     pub tls_key: Option<PathBuf>,
     /// A port of its own for /metrics and /health, without key and TLS [default: none].
     #[arg(long, env)]

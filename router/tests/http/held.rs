@@ -8,7 +8,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use serde_json::json;
 use shardline_router::http::TransportLimits;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 
 use crate::support::*;
 use crate::transport::{Listening, listen, listen_with, request_text};
@@ -44,15 +44,20 @@ async fn an_answer_that_nobody_reads_gives_its_place_back() {
     let mut setup = Setup::new();
     setup.shard.num_blocks = 4096;
     let listening = listen_with(setup, limits).await;
-    // Some 14 MB: more than the buffers of both sides hold.
-    let body = json!({
-        "prompt": [1], "max_tokens": 400, "n": 16, "temperature": 1, "ignore_eos": true,
-        "stream": true, "logprobs": 20,
-    })
+    // Some 10 MB: more than the buffers of both sides hold.
+    let body = with(
+        chat("Hi"),
+        json!({
+            "max_tokens": 400, "n": 16, "temperature": 1, "ignore_eos": true, "stream": true,
+            "logprobs": true, "top_logprobs": 20,
+        }),
+    )
     .to_string();
-    let mut stream = TcpStream::connect(listening.address).await.unwrap();
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(4096).unwrap();
+    let mut stream = socket.connect(listening.address).await.unwrap();
     let head = format!(
-        "POST /v1/completions HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n",
+        "POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n",
         body.len()
     );
     stream.write_all((head + &body).as_bytes()).await.unwrap();
