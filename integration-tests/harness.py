@@ -88,7 +88,7 @@ class Server:
         return found[0]
 
     def wait_ready(self) -> "Server":
-        self.wait_log(r"(?i)\bready\b.*http://")
+        self.wait_log(r"(?i)\bready\b.*https?://")
         return self
 
     def stop(self, how: int = signal.SIGTERM) -> int:

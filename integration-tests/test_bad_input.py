@@ -58,6 +58,59 @@ CASES = [
     ("stream_options without stream", chat(stream_options={"include_usage": True}), "stream_options"),
     ("seed too large", chat(seed=2**64), "seed"),
     ("stream as text", chat(stream="yes"), "stream"),
+    ("temperature beyond any use", chat(temperature=1e9), "temperature"),
+    ("temperature that is null in a list", chat(temperature=[None]), "temperature"),
+    ("top_k beyond 32 bits", chat(top_k=2**31), "top_k"),
+    ("min_p below zero", chat(min_p=-0.1), "min_p"),
+    ("typical_p of zero", chat(typical_p=0), "typical_p"),
+    ("presence_penalty far below", chat(presence_penalty=-1e9), "presence_penalty"),
+    ("n below zero", chat(n=-1), "n"),
+    ("max_tokens beyond 32 bits", chat(max_tokens=2**31), "max_tokens"),
+    ("max_tokens with a fraction", chat(max_tokens=1.5), "max_tokens"),
+    ("two names for max_tokens that differ", chat(max_completion_tokens=5), "max_tokens"),
+    ("a stop of a megabyte", chat(stop="x" * 1_000_000), "stop"),
+    ("a stop that is a number", chat(stop=7), "stop"),
+    ("a stop token id beyond 64 bits", chat(stop_token_ids=[2**63], min_tokens=1), "stop_token_ids"),
+    ("ten thousand stop token ids", chat(stop_token_ids=[1] * 10_000), "stop_token_ids"),
+    ("no allowed token id", chat(allowed_token_ids=[]), "allowed_token_ids"),
+    ("an allowed token id out of the vocabulary", chat(allowed_token_ids=[10**9]), "allowed_token_ids"),
+    ("bad words", chat(bad_words=["x"]), "bad_words"),
+    ("logit_bias out of the vocabulary", chat(logit_bias={"99999999": 1}), "logit_bias"),
+    ("logit_bias of a word", chat(logit_bias={"word": 1}), "logit_bias"),
+    ("logit_bias beyond its range", chat(logit_bias={"1": 1e9}), "logit_bias"),
+    ("logprobs as a number", chat(logprobs=5), "logprobs"),
+    ("top_logprobs below -1", chat(logprobs=True, top_logprobs=-2), "top_logprobs"),
+    ("a million prompt_logprobs", chat(prompt_logprobs=10**6), "prompt_logprobs"),
+    ("prompt_logprobs below -1", chat(prompt_logprobs=-2), "prompt_logprobs"),
+    ("priority beyond 32 bits", chat(priority=2**40), "priority"),
+    ("min_tokens below zero", chat(min_tokens=-1), "min_tokens"),
+    ("seed below its range", chat(seed=-(2**63) - 1), "seed"),
+    ("truncation of nothing", chat(truncate_prompt_tokens=-2), "truncate_prompt_tokens"),
+    ("a salt of a megabyte", chat(cache_salt="x" * 1_000_000), "cache_salt"),
+    ("a template of the client's", chat(chat_template="{{ 1 }}"), "chat_template"),
+    ("template variables that are a list", chat(chat_template_kwargs=[1]), "chat_template_kwargs"),
+    ("a message without a role", chat(messages=[{"content": "Hi"}]), "messages"),
+    ("a message without content", chat(messages=[{"role": "user"}]), "messages"),
+    ("content that is a number", chat(messages=[{"role": "user", "content": 7}]), "messages"),
+    ("a part that is a number", chat(messages=[{"role": "user", "content": [7]}]), "messages"),
+    ("a part of an unknown kind", chat(messages=[{"role": "user", "content": [{"type": "x"}]}]), "messages"),
+    (
+        "a tool's message without its call",
+        chat(messages=[*USER, {"role": "tool", "content": "7"}]),
+        "messages",
+    ),
+    (
+        "a picture by its address",
+        chat(
+            messages=[
+                {
+                    "role": "user",
+                    "content": [{"type": "image_url", "image_url": {"url": "http://169.254.169.254/"}}],
+                }
+            ]
+        ),
+        "messages",
+    ),
     ("a known field that is not built", chat(guided_json={}), "guided_json"),
 ]
 
@@ -80,6 +133,14 @@ RAW = [
     ("NaN", b'{"messages":[{"role":"user","content":"Hi"}],"temperature":NaN}', 400),
     ("1e400", b'{"messages":[{"role":"user","content":"Hi"}],"temperature":1e400}', 400),
     ("100k levels deep", b'{"messages":' + b"[" * 100_000 + b"]" * 100_000 + b"}", 400),
+    ("minus zero tokens", b'{"messages":[{"role":"user","content":"Hi"}],"max_tokens":-0}', 400),
+    ("a number of a thousand digits", b'{"messages":[],"seed":' + b"9" * 1000 + b"}", 400),
+    ("half a surrogate pair", b'{"messages":[{"role":"user","content":"\\ud800"}]}', 400),
+    ("one field twice", b'{"messages":[{"role":"user","content":"Hi"}],"messages":[]}', 400),
+    ("a byte-order mark", b"\xef\xbb\xbf{}", 400),
+    ("UTF-16", '{"messages":[]}'.encode("utf-16"), 400),
+    ("two values", b'{"messages":[{"role":"user","content":"Hi"}]} {}', 400),
+    ("a million keys", b"{" + b",".join(b'"%d":1' % n for n in range(150_000)) + b"}", 400),
     ("over the limit", b'{"messages":[{"role":"user","content":"' + b"x" * 2_100_000 + b'"}]}', 413),
 ]
 
@@ -177,3 +238,144 @@ def test_too_many_requests() -> None:
             assert sum(line.startswith("data: {") for line in lines) >= 299, "the good stream went on"
         with server.client() as client:
             assert complete(client, [5, 6, 7], 2)["choices"][0]["token_ids"]
+
+
+FIELDS = [
+    "messages",
+    "prompt",
+    "model",
+    "stream",
+    "max_tokens",
+    "max_completion_tokens",
+    "temperature",
+    "top_p",
+    "top_k",
+    "min_p",
+    "typical_p",
+    "n",
+    "seed",
+    "stop",
+    "stop_token_ids",
+    "min_tokens",
+    "ignore_eos",
+    "presence_penalty",
+    "frequency_penalty",
+    "repetition_penalty",
+    "logit_bias",
+    "logprobs",
+    "top_logprobs",
+    "prompt_logprobs",
+    "echo",
+    "priority",
+    "cache_salt",
+    "allowed_token_ids",
+    "include_stop_str_in_output",
+    "skip_special_tokens",
+    "truncate_prompt_tokens",
+    "return_token_ids",
+    "stream_options",
+    "add_generation_prompt",
+    "continue_final_message",
+    "chat_template_kwargs",
+    "tools",
+    "tool_choice",
+    "response_format",
+    "user",
+    "metadata",
+    "best_of",
+    "suffix",
+]
+NATIVE_FIELDS = [
+    "temperature",
+    "top_p",
+    "top_k",
+    "typical_p",
+    "seed",
+    "stop",
+    "best_of",
+    "repetition_penalty",
+    "frequency_penalty",
+    "do_sample",
+    "truncate",
+    "watermark",
+    "details",
+    "decoder_input_details",
+    "top_n_tokens",
+    "grammar",
+    "return_full_text",
+    "max_new_tokens",
+    "adapter_id",
+]
+ODD = [None, True, -1, 0, 1e308, 2**64, "", "x", [], [None], [[]], {}, {"": None}]
+
+
+@pytest.mark.parametrize("path", [CHAT, "/v1/completions", "/generate"])
+def test_every_field_with_every_odd_value(demo: Server, beside: Beside, path: str) -> None:
+    """An answer or a typed refusal that names a field; never a fault of the server's."""
+    good = {"messages": USER, "prompt": "Hi", "inputs": "Hi", "max_tokens": 1}
+    native = path == "/generate"
+    with demo.client() as client:
+        for field in NATIVE_FIELDS if native else FIELDS:
+            for value in ODD:
+                if value is None and field in ("max_tokens", "max_new_tokens"):
+                    continue  # it would ask for as many tokens as fit
+                parameters = {"max_new_tokens": 1, field: value}
+                body = {"inputs": "Hi", "parameters": parameters} if native else {**good, field: value}
+                response = client.post(path, content=json.dumps(body), headers=JSON)
+                assert response.status_code in (200, 400, 404, 422), f"{field}={value!r}: {response.text}"
+                if response.status_code != 200:
+                    error = response.json()["error"]
+                    message = error if native else error["message"]
+                    assert message and "panic" not in message and "/src/" not in message
+
+
+def test_every_field_of_null_is_absent(demo: Server, beside: Beside) -> None:
+    nothing = {field: None for field in FIELDS if field not in ("messages", "max_tokens")}
+    with demo.client() as client:
+        assert client.post(CHAT, json=chat(**nothing)).status_code == 200
+        nothing = {field: None for field in FIELDS if field not in ("prompt", "max_tokens")}
+        response = client.post("/v1/completions", json={"prompt": "Hi", "max_tokens": 1, **nothing})
+        assert response.status_code == 200, response.text
+
+
+def test_text_that_is_strange_is_text(demo: Server, beside: Beside) -> None:
+    """NUL, controls, private use, marks of the template engine, of pictures and of tools."""
+    texts = [
+        "\0",
+        "\u202e\u0000\uffff",
+        "\U0010ffff" * 100,
+        "{{ 7 * 7 }}{% for i in range(1000000000) %}x{% endfor %}",
+        "![](http://169.254.169.254/latest/meta-data)" * 200,
+        "<image>" * 2000 + "<|image_pad|>" * 200,
+        "<tool_call>" * 500,
+        "é́" * 2000,
+    ]
+    with demo.client() as client:
+        for text in texts:
+            response = client.post(
+                CHAT, json=chat(messages=[{"role": "user", "content": text}], max_tokens=1)
+            )
+            assert response.status_code == 200, f"{text[:20]!r}: {response.text}"
+            response = client.post("/tokenize", json={"inputs": text})
+            assert response.status_code == 200, f"{text[:20]!r}: {response.text}"
+
+
+def test_roles_in_any_order(demo: Server, beside: Beside) -> None:
+    system = {"role": "system", "content": "Be brief."}
+    answer = {"role": "assistant", "content": "Yes."}
+    with demo.client() as client:
+        for messages in ([system, system, *USER], [*USER, system], [answer], [*USER, *USER], [answer] * 100):
+            response = client.post(CHAT, json=chat(messages=messages, max_tokens=1))
+            assert response.status_code in (200, 400), response.text
+            assert response.status_code == 200 or response.json()["error"]["param"] == "messages"
+
+
+def test_the_longest_text_that_fits_a_body(demo: Server, beside: Beside) -> None:
+    """Refused by its bytes alone, before it is tokenised; and one long word is no burden."""
+    response = beside.post(
+        "1.9 MB of text", CHAT, json=chat(messages=[{"role": "user", "content": "a" * 1_900_000}])
+    )
+    assert response.status_code == 400
+    assert response.json()["error"]["code"] == "context_length_exceeded"
+    many = [{"role": "user", "content": ""}] * 20_000
+    assert beside.post("20,000 messages", CHAT, json=chat(messages=many)).status_code == 400
