@@ -278,7 +278,7 @@ mod tests {
             "sesame".to_owned(),
             one(r#", "requests_per_minute": "sesame""#),
             one("").replace("team", "sesame!"),
-            format!(r#"{{"keys": [{{"tenant": "a", "sha256": "sesame"}}]}}"#),
+            r#"{"keys": [{"tenant": "a", "sha256": "sesame"}]}"#.to_owned(),
         ] {
             let error = read(&text).unwrap_err();
             assert!(!error.contains("sesame"), "{error}");

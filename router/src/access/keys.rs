@@ -64,7 +64,7 @@ impl Keys {
         self.shared.required
     }
 
-    fn from_file(&self) -> Arc<[Key]> {
+    fn of_file(&self) -> Arc<[Key]> {
         // A pointer is swapped whole, so a poisoned lock still guards a good value.
         self.shared
             .from_file
@@ -77,7 +77,7 @@ impl Keys {
     #[must_use]
     pub fn find(&self, guess: &[u8]) -> Option<Arc<Account>> {
         let guess = KeyHash::of(guess);
-        let from_file = self.from_file();
+        let from_file = self.of_file();
         let mut found = None;
         for key in self.shared.fixed.iter().chain(from_file.iter()) {
             if key.hash.matches(&guess) {
@@ -90,7 +90,7 @@ impl Keys {
     /// Takes the entries of an edited file. A key that stays keeps what it has spent; one that is
     /// gone is refused from now on, while its running requests go on.
     pub fn replace(&self, entries: Vec<KeyEntry>, now: Instant) {
-        let old = self.from_file();
+        let old = self.of_file();
         let renewed = entries.into_iter().map(|entry| {
             let KeyEntry { hash, tenant, limits } = entry;
             let before = old.iter().find(|key| key.hash == hash);

@@ -36,9 +36,9 @@ pub struct App {
     pub(super) workers: Workers,
     pub(super) metrics: Metrics,
     pub(super) ids: Ids,
+    pub(super) intake: Intake,
     /// Known once the model is.
     speech: OnceLock<Arc<Speech>>,
-    pub(super) intake: Intake,
 }
 
 /// The model, once it serves, and who asks for it.

@@ -18,6 +18,6 @@ mod pages;
 mod prompts;
 mod streams;
 mod support;
-mod tools;
 mod tls;
+mod tools;
 mod transport;
