@@ -32,7 +32,8 @@ RUN pip install --no-cache-dir /wheels/shardline-*.whl && rm -r /wheels
 ENV PORT=80 \
     HOSTNAME=0.0.0.0 \
     HUGGINGFACE_HUB_CACHE=/data \
-    HF_HUB_CACHE=/data
+    HF_HUB_CACHE=/data \
+    XDG_CACHE_HOME=/data/.cache
 VOLUME /data
 EXPOSE 80
 ENTRYPOINT ["shardline-launcher"]

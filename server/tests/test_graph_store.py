@@ -23,6 +23,7 @@ class Device:
     def work(self):
         return GraphWork(
             run=lambda key: self.log.append(f"run {key}"),
+            loads=lambda key: key[0],
             capture=self.capture,
             has_room=lambda: self.room > 0,
             settle=lambda: self.log.append("settle"),
@@ -119,3 +120,21 @@ def test_a_sealed_store_keeps_what_it_has():
     assert store.find("a") == "graph a"
     assert [store.find("b"), store.find("b")] == [None, None]
     assert not store.work_ahead()
+
+
+def test_sizes_that_share_kernels_are_run_once():
+    device = Device()
+    store = GraphStore(device.work(), most=8)
+    store.plan(["a1", "a2"])
+    assert store.find("a2") is None
+    while store.work_ahead():
+        pass
+    assert device.log == ["capture a1", "capture a2"]
+
+
+def test_a_size_known_to_be_loaded_is_captured_when_it_first_comes():
+    device = Device()
+    store = GraphStore(device.work(), most=8)
+    store.note_loaded("a")
+    assert store.find("a") == "graph a"
+    assert device.log == ["capture a"]

@@ -5,7 +5,7 @@ it comes again, or in an idle moment, it is captured. So a server answers before
 and no step ever waits for more than one capture.
 
 ## A size: unknown → loaded → captured
-- unknown → loaded: its step ran once, for a request or ahead of one.
+- unknown → loaded: its step ran once, for a request or ahead of one; or its kernels are there already.
 - loaded → captured: the step came again, or the device was idle.
 - captured → loaded: it was the one not used for longest when there were as many as may be.
 - all → unknown: everything was dropped because memory ran out; nothing is captured from then on.
@@ -28,12 +28,14 @@ log = logging.getLogger("shardline.graphs")
 class GraphWork(Generic[Key, Graph]):
     """What a store asks for.
 
-    `run`: one step of the size over padding. `capture`: the size's graph; `RuntimeError` when the
-    device has no memory for it. `has_room`: whether there is memory for another one.
-    `settle`: returns when no graph is running any more.
+    `run`: one step of the size over padding. `loads`: what that puts on the device; a size whose
+    kernels another one's run has loaded needs no run of its own. `capture`: the size's graph;
+    `RuntimeError` when the device has no memory for it. `has_room`: whether there is memory for another
+    one. `settle`: returns when no graph is running any more.
     """
 
     run: Callable[[Key], None]
+    loads: Callable[[Key], Hashable]
     capture: Callable[[Key], Graph]
     has_room: Callable[[], bool]
     settle: Callable[[], None]
@@ -47,7 +49,7 @@ class GraphStore(Generic[Key, Graph]):
         self._most = most
         self._closed = most == 0
         self._graphs: OrderedDict[Key, Graph] = OrderedDict()
-        self._loaded: set[Key] = set()
+        self._loaded: set[Hashable] = set()
         self._ahead: list[Key] = []
 
     def __len__(self) -> int:
@@ -62,20 +64,19 @@ class GraphStore(Generic[Key, Graph]):
         if graph is not None:
             self._graphs.move_to_end(key)
             return graph
-        if key not in self._loaded:
-            self._loaded.add(key)
+        if not self._is_loaded(key):
+            self.note_loaded(key)
             return None
         return self._capture(key)
 
-    def load(self, key: Key) -> None:
-        """Runs a step of the size, so that it can be captured."""
-        self._work.run(key)
-        self._loaded.add(key)
+    def note_loaded(self, key: Key) -> None:
+        """The size's kernels are on the device."""
+        self._loaded.add(self._work.loads(key))
 
     def capture(self, key: Key) -> None:
         """Captures a size before it is asked for."""
-        if key not in self._loaded:
-            self.load(key)
+        if not self._is_loaded(key):
+            self._run(key)
         if key not in self._graphs:
             self._capture(key)
 
@@ -91,8 +92,8 @@ class GraphStore(Generic[Key, Graph]):
         if not self._ahead:
             return False
         key = self._ahead[-1]
-        if key not in self._loaded:
-            self.load(key)
+        if not self._is_loaded(key):
+            self._run(key)
         elif len(self._graphs) >= self._most or self._capture(key) is None:
             # Another one would push out one that is as likely to be needed.
             self._ahead.clear()
@@ -110,6 +111,13 @@ class GraphStore(Generic[Key, Graph]):
         self.seal()
         self._work.settle()
         self._graphs.clear()
+
+    def _is_loaded(self, key: Key) -> bool:
+        return self._work.loads(key) in self._loaded
+
+    def _run(self, key: Key) -> None:
+        self._work.run(key)
+        self.note_loaded(key)
 
     def _capture(self, key: Key) -> Graph | None:
         if self._closed:

@@ -88,7 +88,15 @@ class GraphForward:
     def __init__(self, parts: GraphParts) -> None:
         self._parts = parts
         self._store = GraphStore(
-            GraphWork(self._run_blank, self._capture, self._has_room, self._settle), MOST_GRAPHS
+            GraphWork(
+                run=self._run_blank,
+                # Sampling is our own kernel, which every start loads.
+                loads=lambda key: key.size,
+                capture=self._capture,
+                has_room=self._has_room,
+                settle=self._settle,
+            ),
+            MOST_GRAPHS,
         )
         self._pool = torch.cuda.graph_pool_handle()
         self._stream = torch.cuda.Stream(parts.device)
@@ -143,7 +151,13 @@ class GraphForward:
     def plan_ahead(self) -> None:
         """From now on `work_ahead` captures the sizes that are met most, small ones first."""
         sizes = sorted(self._usual_sizes(), key=lambda size: (size.tokens, size.rows))
-        self._store.plan([GraphKey(size, sampling) for size in sizes for sampling in self._samplings()])
+        keys = [GraphKey(size, sampling) for size in sizes for sampling in self._samplings()]
+        for key in keys:
+            # Beside our kernels, which are loaded, decode steps have products of the vendor alone, which
+            # its library can load while it is captured.
+            if key.size.is_decode:
+                self._store.note_loaded(key)
+        self._store.plan(keys)
 
     def capture_usual(self) -> None:
         """Captures those sizes now, the largest first."""
