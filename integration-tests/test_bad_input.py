@@ -111,7 +111,7 @@ CASES = [
         ),
         "messages",
     ),
-    ("a known field that is not built", chat(guided_json={}), "guided_json"),
+    ("a known field that is not built", chat(use_beam_search=True), "use_beam_search"),
 ]
 
 

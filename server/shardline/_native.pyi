@@ -1,4 +1,4 @@
-"""The native extension: the shard's endpoint and products of few rows on the CPU.
+"""The native extension: the shard's endpoint, grammars, and products of few rows on the CPU.
 
 Arrays are packed little-endian `bytes`, element type and length in the comment (`i32[r]`): build a
 tensor with `torch.frombuffer(field, dtype=torch.int32)` (an empty field cannot be given to
@@ -45,6 +45,9 @@ class Endpoint:
         start_phases: Sequence[tuple[str, float]],
     ) -> None:
         """What Info answers (see InfoResponse), and the limits that every step is checked against."""
+
+    def set_grammars(self, grammars: Grammars) -> None:
+        """What CompileGrammar asks; without it the call is UNIMPLEMENTED."""
 
     def next(self, timeout_s: float | None = None) -> Frame | None:
         """Waits for the next step without the GIL; None once the endpoint is closed.
@@ -178,6 +181,53 @@ class PromptLogprobs:
         top_token_ids: bytes = b"",  # i32[sum of top_counts]
         top_logprobs: bytes = b"",  # f32[sum of top_counts]
     ) -> PromptLogprobs: ...
+
+class Grammars:
+    """Compiled grammars, and the sequences that follow them, in threads of their own.
+
+    A mask is a row of i32[mask_words]: the bit of token t is bit t % 32 of word t // 32, set when t
+    may come next. A sequence is known by its handle, which is never used twice.
+    """
+
+    def __new__(cls, model_path: str, *, vocab_size: int, threads: int) -> Grammars:
+        """Reads the tokenizer of a model folder or .gguf file, without the GIL.
+
+        `threads`: that compute masks, beside the one that waits for them. ValueError: there is no
+        tokenizer, or none whose tokens have bytes of their own.
+        """
+
+    @property
+    def mask_words(self) -> int:
+        """ceil(vocab_size / 32)"""
+
+    def admit(self, kind: str, source: str, generated: bytes) -> int:
+        """A sequence begins; its handle. `kind`: "json_schema", "regex" or "lark". `generated`: i32[n],
+        the tokens it has generated before. Whether the grammar can be followed shows in `fill`."""
+
+    def release(self, handle: int) -> None:
+        """The sequence is gone."""
+
+    def reset(self) -> None:
+        """All sequences are gone; compiled grammars stay."""
+
+    def advance(self, handles: bytes, tokens: bytes) -> None:
+        """Sampled tokens i32[n] of the sequences u64[n]; those that are gone are passed. Begins their
+        next masks and does not wait."""
+
+    def fill(self, handles: bytes, generated: bytes, out: int) -> bytes:
+        """Waits without the GIL for the masks of the sequences u64[n] after `generated` tokens, i32[n],
+        and writes them to `out`, the address of i32[n, mask_words].
+
+        u8[n]: 0 the text can go on, 1 only its end may come, 2 its grammar could not be compiled or
+        followed (the row allows everything; the sequence is to be ended).
+        """
+
+    def apply(self, masks: int, logits: int, rows: bytes, vocab_size: int) -> None:
+        """Makes logits that may not come minus infinity, without the GIL. `masks`: address of
+        i32[n, mask_words]; `logits`: of f32[*, vocab_size], dense; `rows`: i32[n], which of them."""
+
+    def close(self) -> None:
+        """Ends the threads; waits for masks end with state 2."""
 
 class PackedWeight:
     """A float32 weight in the order in which products read it, made by `Products.pack`."""

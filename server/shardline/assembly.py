@@ -15,12 +15,14 @@ import torch
 from shardline.config import ConfigError, ShardConfig
 from shardline.dist.group import ParallelGroup, Rendezvous
 from shardline.endpoint.frame import Phase, ShardInfo
+from shardline.grammar.native import NativeGrammars
 from shardline.layers.linear import Loading
 from shardline.models.config import ModelConfig, parse_config
 from shardline.models.registry import Model, check_supported, load_model
 from shardline.ops.base import OpsFacts
 from shardline.ops.registry import has_module, make_ops
 from shardline.runner.runner import Runner
+from shardline.start.grammars import StartingGrammars
 from shardline.start.parts import Choices, Ready, ShardPlan, Weights, limits_of
 from shardline.start.phases import StartPhases, process_age
 from shardline.version import package_version
@@ -36,12 +38,13 @@ Report = Callable[[Phase, str], None]
 
 @dataclass(frozen=True, slots=True)
 class Shard:
-    """What serves: a runner, and what is told about it."""
+    """What serves: a runner, and what is told about it. `grammars`: none where none are followed."""
 
     runner: Runner
     info: ShardInfo
     device: torch.device
     group: ParallelGroup
+    grammars: NativeGrammars | None
 
 
 def assemble(config: ShardConfig, report: Report) -> Shard:
@@ -65,6 +68,7 @@ def assemble(config: ShardConfig, report: Report) -> Shard:
         model_config = parse_model_config(files, config.trust_remote_code)
         check_supported(model_config, config.world_size)
     choices = choose(config, model_config, device)
+    grammars = StartingGrammars(config, model_config.vocab_size)
     group = ParallelGroup.connect(
         config.rank, config.world_size, device, Rendezvous(config.master_addr, config.master_port)
     )
@@ -72,7 +76,8 @@ def assemble(config: ShardConfig, report: Report) -> Shard:
     ops = make_ops(
         choices.ops, OpsFacts(device, choices.dtype, choices.max_step_tokens, model_config.vocab_size)
     )
-    plan = ShardPlan(config, choices, model_config, group, limits_of(config, choices, model_config), ops)
+    limits = limits_of(config, choices, model_config)
+    plan = ShardPlan(config, choices, model_config, group, limits, ops, grammars)
     if can_capture(config, choices):
         # Imported where there is a GPU: Triton is not there without one.
         from shardline.start.captured import captured_runner as make_runner
@@ -86,7 +91,8 @@ def assemble(config: ShardConfig, report: Report) -> Shard:
     weights = Weights(partial(load_weights, plan, reader, phases), arrive)
     ready = make_runner(plan, weights, phases, lambda message: report(Phase.WARMUP, message))
     arrive()
-    return Shard(ready.runner, shard_info(plan, ready, reader.read_bytes, phases), device, group)
+    info = shard_info(plan, ready, reader.read_bytes, phases)
+    return Shard(ready.runner, info, device, group, grammars.engine)
 
 
 def load_weights(plan: ShardPlan, reader: WeightReader, phases: StartPhases) -> Model:
@@ -126,7 +132,7 @@ def shard_info(plan: ShardPlan, ready: Ready, weight_bytes: int, phases: StartPh
         max_top_logprobs=MAX_TOP_LOGPROBS,
         version=package_version(),
         step_token_edges=_step_token_edges(choices),
-        features=FEATURES,
+        features=(*FEATURES, *plan.grammars.features),
         weight_bytes=weight_bytes,
         load_s=load_s,
         warmup_s=sum(seconds.values()) - load_s - before,

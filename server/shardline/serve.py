@@ -41,6 +41,8 @@ def serve(config: ShardConfig) -> int:
         gc.enable()
         _on_termination(stop)
         endpoint.set_info(shard.info)
+        if shard.grammars is not None:
+            endpoint.set_grammars(shard.grammars.native)
         endpoint.set_phase(Phase.READY)
         log.info(
             "rank %d serves %s on %s: %s, %d KV blocks of %d tokens; its start: %s",

@@ -18,6 +18,7 @@ ALLOWED = {
     "kv": set(),
     "sampling": {"kernels"},
     "config": set(),
+    "grammar": {"_native"},
     "control": set(),
     "logs": set(),
     "version": set(),
@@ -25,7 +26,18 @@ ALLOWED = {
     "attention": {"ops", "kernels"},
     "layers": {"ops", "weights", "dist"},
     "models": {"layers", "attention", "ops", "weights", "dist"},
-    "runner": {"endpoint", "models", "attention", "layers", "ops", "sampling", "dist", "kv", "kernels"},
+    "runner": {
+        "endpoint",
+        "models",
+        "attention",
+        "layers",
+        "ops",
+        "sampling",
+        "dist",
+        "kv",
+        "kernels",
+        "grammar",
+    },
 }
 # Outside libraries that only some may use.
 RESERVED = {"transformers": set(), "grpc": {"client"}, "huggingface_hub": {"hub"}, "gguf": {"weights", "hub"}}

@@ -137,7 +137,7 @@ pub struct Generate {
     pub grammar: Option<Grammar>,
     /// Generated tokens at which the sequence ends; at least 1.
     pub max_new_tokens: u32,
-    /// Generated tokens before which no stop token is drawn.
+    /// Generated tokens before which no stop token is drawn, unless a grammar leaves nothing else.
     pub min_new_tokens: u32,
     /// EOS ids and the request's own; empty with `ignore_eos`.
     pub stop_token_ids: Arc<[u32]>,

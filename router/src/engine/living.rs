@@ -46,7 +46,12 @@ impl Living {
             tokens: tokens(&generate.prompt),
             num_prompt_tokens: generate.prompt.len() as u32,
             max_new_tokens: generate.max_new_tokens,
-            min_new_tokens: generate.min_new_tokens,
+            // A text that its grammar completes ends there: the shard draws no end before it must.
+            min_new_tokens: if generate.grammar.is_some() {
+                0
+            } else {
+                generate.min_new_tokens
+            },
             stop_token_ids: tokens(&generate.stop_token_ids),
             cache_salt: generate.cache_salt,
             use_prefix_cache: generate.sampling.prompt_logprobs.is_none(),

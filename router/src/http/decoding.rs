@@ -105,6 +105,7 @@ impl Decoding {
         seed: u64,
     ) -> impl Iterator<Item = Generate> + 'a {
         let max_new_tokens = self.max_new_tokens.map_or(room, |asked| asked.min(room)).max(1);
+        let min_new_tokens = self.least_new_tokens(max_new_tokens);
         let stop_token_ids = self.stop_tokens(defaults);
         let shared = self.seed.unwrap_or(seed);
         (0..self.choices).map(move |choice| {
@@ -115,7 +116,7 @@ impl Decoding {
                 sampling: self.sampling.clone(),
                 grammar: self.structure.as_ref().map(|asked| asked.structure.grammar()),
                 max_new_tokens,
-                min_new_tokens: self.min_new_tokens.min(max_new_tokens),
+                min_new_tokens,
                 stop_token_ids: stop_token_ids.clone(),
                 seed,
                 choice,
@@ -126,15 +127,25 @@ impl Decoding {
         })
     }
 
+    /// Tokens before which no stop token is drawn. A structure whose EOS is ignored goes on for as long
+    /// as it can.
+    fn least_new_tokens(&self, max_new_tokens: u32) -> u32 {
+        if self.ignore_eos && self.structure.is_some() {
+            return max_new_tokens;
+        }
+        self.min_new_tokens.min(max_new_tokens)
+    }
+
     /// Tokens that must fit behind the prompt.
     pub(in crate::http) fn must_fit(&self) -> Option<u32> {
         self.max_new_tokens.filter(|_| self.insists)
     }
 
-    /// EOS and the request's own stop tokens, sorted, each once.
+    /// EOS and the request's own stop tokens, sorted, each once. A structure that is complete ends with
+    /// EOS, whether it is ignored or not: nothing else may come.
     pub(in crate::http) fn stop_tokens(&self, defaults: &GenerationDefaults) -> Arc<[u32]> {
         let mut ids = self.stop_token_ids.clone();
-        if !self.ignore_eos {
+        if !self.ignore_eos || self.structure.is_some() {
             ids.extend_from_slice(&defaults.eos_token_ids);
         }
         ids.sort_unstable();

@@ -73,7 +73,9 @@ pub async fn start(app: &Arc<App>, served: &Served, ready: Ready) -> Result<Runn
     let stop_tokens = decoding.stop_tokens(defaults);
     let prompt_tokens = prompts.iter().map(Encoded::tokens).sum();
     place.pay(served.caller.pay(prompt_tokens, &decoding, prompts.len())?);
-    if let Some(asked) = &decoding.structure {
+    if let Some(asked) = &decoding.structure
+        && !decoding.prompt_only
+    {
         let compiled = app.engine.compile(&asked.structure.grammar()).await;
         compiled.map_err(|error| ApiError::grammar(asked.param, error))?;
     }
@@ -85,7 +87,12 @@ pub async fn start(app: &Arc<App>, served: &Served, ready: Ready) -> Result<Runn
             max_new_tokens = generate.max_new_tokens;
             let rules = ChoiceRules {
                 stop_tokens: stop_tokens.clone(),
-                min_new_tokens: generate.min_new_tokens,
+                // A structure may be complete before, and ends then.
+                min_new_tokens: if generate.grammar.is_some() {
+                    0
+                } else {
+                    generate.min_new_tokens
+                },
                 max_new_tokens: generate.max_new_tokens,
                 keep_stop_token: rules.keep_stop_token,
                 settle: rules.settle,

@@ -4,7 +4,7 @@ use crate::source::{names, rust_files, workspace};
 
 /// A crate's folder, the crates of this workspace that it may depend on, and outside crates that it
 /// may not.
-const CRATES: [(&str, &[&str], &[&str]); 9] = [
+const CRATES: [(&str, &[&str], &[&str]); 10] = [
     ("proto", &[], &["tokio", "axum", "pyo3"]),
     (
         "router/scheduler",
@@ -48,6 +48,11 @@ const CRATES: [(&str, &[&str], &[&str]); 9] = [
     ),
     ("launcher", &[], &["tonic", "prost", "axum", "pyo3"]),
     ("server/native/endpoint", &["shardline-proto"], &["pyo3", "axum"]),
+    (
+        "server/native/grammar",
+        &["shardline-text"],
+        &["pyo3", "tonic", "prost", "tokio", "axum"],
+    ),
     ("server/native/kernels", &[], &["pyo3", "tonic", "tokio", "axum"]),
 ];
 

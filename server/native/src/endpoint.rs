@@ -9,6 +9,7 @@ use pyo3::prelude::*;
 use shardline_endpoint as rust;
 
 use crate::frame::Frame;
+use crate::grammars::Grammars;
 
 /// How often a wait returns to the interpreter, so that signals reach their handlers.
 const SIGNAL_CHECK: Duration = Duration::from_millis(100);
@@ -97,6 +98,10 @@ impl Endpoint {
                 phases,
             }),
         });
+    }
+
+    fn set_grammars(&self, grammars: &Grammars) {
+        self.inner.set_compiler(grammars.compiler());
     }
 
     #[pyo3(signature = (timeout_s = None))]

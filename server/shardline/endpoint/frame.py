@@ -77,6 +77,15 @@ class SamplingFields(Protocol):
     def logit_bias_values(self) -> bytes: ...
 
 
+class GrammarFields(Protocol):
+    """`shardline.v1.Grammar`. `kind`: "json_schema", "regex" or "lark"."""
+
+    @property
+    def kind(self) -> str: ...
+    @property
+    def source(self) -> str: ...
+
+
 class NewSequenceFields(Protocol):
     """`shardline.v1.NewSequence`."""
 
@@ -97,7 +106,7 @@ class NewSequenceFields(Protocol):
     @property
     def block_ids(self) -> bytes: ...
     @property
-    def grammar(self) -> object | None: ...
+    def grammar(self) -> GrammarFields | None: ...
     @property
     def adapter(self) -> str | None: ...
 
@@ -160,6 +169,14 @@ class SamplingParameters:
 
 
 @dataclass(frozen=True, slots=True)
+class Grammar:
+    """See `GrammarFields`."""
+
+    kind: str
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
 class NewSequence:
     """A sequence the shard has not seen. `token_ids`: i32[n]. `block_ids`: i32[b]."""
 
@@ -171,7 +188,7 @@ class NewSequence:
     choice: int = 0
     sampling: SamplingParameters = field(default_factory=SamplingParameters)
     block_ids: bytes = b""
-    grammar: object | None = None
+    grammar: Grammar | None = None
     adapter: str | None = None
 
 

@@ -23,6 +23,10 @@ class NativeEndpoint:
         """What Info answers."""
         self._native.set_info(**asdict(info))
 
+    def set_grammars(self, grammars: _native.Grammars) -> None:
+        """What CompileGrammar asks."""
+        self._native.set_grammars(grammars)
+
     def next(self, timeout_s: float | None = None) -> FrameFields | None:
         """Waits for the next step; none when the endpoint is closed. `TimeoutError`: none came."""
         return self._native.next(timeout_s)

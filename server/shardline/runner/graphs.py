@@ -29,7 +29,7 @@ from shardline.kernels.embedding import resolve_tokens
 from shardline.kernels.sampling import SamplingScratch, SamplingTable, sample
 from shardline.kernels.target import KernelTarget
 from shardline.runner.batch import StepPlan
-from shardline.runner.forward import EagerForward
+from shardline.runner.forward import EagerForward, LogitsEdit
 from shardline.runner.graph_sizes import GraphSize, GraphSizes
 from shardline.runner.graph_store import GraphStore, GraphWork
 from shardline.runner.inputs import InputBuffers, Padding, StepInputs
@@ -102,6 +102,7 @@ class GraphForward:
         self._stream = torch.cuda.Stream(parts.device)
         self._size: GraphSize | None = None
         self._sampling = Sampling.APART
+        self._drawing = Sampling.APART
         self._captured: Captured | None = None
         self.last: Captured | None = None
         self._target = KernelTarget.of(parts.device)
@@ -114,7 +115,10 @@ class GraphForward:
     def padding(self, plan: StepPlan) -> Padding:
         """The captured size that the step fits in, or its own."""
         self._size = self._parts.sizes.of(plan)
-        self._sampling = self._sampling_of(plan)
+        self._drawing = self._sampling_of(plan)
+        # Masks come between the forward pass and sampling: two launches then.
+        constrained = self._parts.sampling.constrained[plan.slots[plan.samples]].any()
+        self._sampling = Sampling.APART if constrained else self._drawing
         if self._size is None:
             self._captured = None
             return Padding()
@@ -130,18 +134,22 @@ class GraphForward:
         captured.graph.replay()
         return captured.logits
 
-    def sampled(self, plan: StepPlan, inputs: StepInputs) -> Sampled | None:
+    def sampled(self, plan: StepPlan, inputs: StepInputs, edit: LogitsEdit | None) -> Sampled | None:
         """See `JoinedForward.sampled`."""
-        sampling = self._sampling
-        if sampling is Sampling.APART:
+        if self._drawing is Sampling.APART:
             return None
-        self.last = self._captured
-        if self._captured is None:
-            decode = self._size is not None and self._size.is_decode
-            self._with_memory(lambda: self._step(inputs, sampling, all_sample=decode))
-        else:
-            self._captured.graph.replay()
         count = inputs.num_samples
+        if edit is not None:
+            logits = self.logits(inputs)[:count]
+            edit(logits)
+            self._draw(logits, inputs, self._drawing, Chain.OFF)
+        elif self._captured is None:
+            self.last = None
+            decode = self._size is not None and self._size.is_decode
+            self._with_memory(lambda: self._step(inputs, self._drawing, all_sample=decode))
+        else:
+            self.last = self._captured
+            self._captured.graph.replay()
         return Sampled(self._tokens[:count], self._valid[:count], None, None, None)
 
     def work_ahead(self) -> bool:
@@ -242,11 +250,21 @@ class GraphForward:
         if sampling is Sampling.APART:
             return logits
         rows = logits.shape[0]
-        chain = chain_for(rows, MOST_FEW_ROWS, self._target) if all_sample else Chain.OFF
+        self._draw(
+            logits,
+            inputs,
+            sampling,
+            chain_for(rows, MOST_FEW_ROWS, self._target) if all_sample else Chain.OFF,
+        )
+        return None
+
+    def _draw(self, logits: Tensor, inputs: StepInputs, sampling: Sampling, chain: Chain) -> None:
+        """Samples from logits [rows, vocab_size], and keeps what was sampled."""
+        rows = logits.shape[0]
         sample(
             logits,
-            inputs.sample_slots,
-            inputs.sample_positions,
+            inputs.sample_slots[:rows],
+            inputs.sample_positions[:rows],
             self._table,
             self._scratch,
             inputs.last_tokens,
@@ -255,7 +273,6 @@ class GraphForward:
             only_greedy=sampling is Sampling.GREEDY,
             chain=chain,
         )
-        return None
 
     def _sampling_of(self, plan: StepPlan) -> Sampling:
         """What the step's sampled rows allow."""

@@ -17,10 +17,11 @@ from shardline.sampling.sampler import Sampled
 class PendingSamples:
     """Sampled rows on their way to the host; one entry a row.
 
-    `wants`: which rows asked for log-probabilities, `tops`: for how many most likely tokens.
+    `failed`: which rows' grammars failed. `wants`: which rows asked for log-probabilities, `tops`: for how many most likely tokens.
     """
 
     sequence_ids: U64
+    failed: npt.NDArray[np.bool_]
     wants: npt.NDArray[np.bool_]
     tops: I32
     tokens: Tensor
@@ -31,11 +32,18 @@ class PendingSamples:
 
     @classmethod
     def start(
-        cls, sequence_ids: U64, sampled: Sampled, wants: npt.NDArray[np.bool_], tops: I32, fetch: Fetch
+        cls,
+        sequence_ids: U64,
+        sampled: Sampled,
+        failed: npt.NDArray[np.bool_],
+        wants: npt.NDArray[np.bool_],
+        tops: I32,
+        fetch: Fetch,
     ) -> PendingSamples:
         """Starts the copies."""
         return cls(
             sequence_ids=sequence_ids,
+            failed=failed,
             wants=wants,
             tops=tops,
             tokens=fetch.start(sampled.tokens),
@@ -60,12 +68,15 @@ def make_outcome(
         return Outcome(
             frame.step_id, timings=timings, prompt_logprobs=tuple(prompts), command_results=unsupported
         )
-    valid = samples.valid.numpy()
+    finite = samples.valid.numpy()
+    valid = finite & ~samples.failed
+    status = np.where(finite, RowStatus.OK, RowStatus.INVALID_LOGITS)
+    status[samples.failed] = RowStatus.GRAMMAR_ERROR
     logprobs, top_counts, top_ids, top_logprobs = _logprobs(samples, valid)
     return Outcome(
         step_id=frame.step_id,
         sequence_ids=samples.sequence_ids,
-        status=np.where(valid, RowStatus.OK, RowStatus.INVALID_LOGITS).astype(np.uint8),
+        status=status.astype(np.uint8),
         token_counts=valid.astype(np.int32),
         token_ids=as_i32(samples.tokens)[valid],
         logprobs=logprobs,

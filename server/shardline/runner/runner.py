@@ -16,11 +16,13 @@ from torch import Tensor
 
 from shardline.dist.group import ParallelGroup
 from shardline.endpoint.frame import FrameFields, NewSequenceFields, Outcome, StepTimings
+from shardline.grammar.constraints import ConstrainedRows
 from shardline.runner.batch import Batch, StepPlan
 from shardline.runner.errors import ProtocolError
-from shardline.runner.fetch import Fetch
+from shardline.runner.fetch import Fetch, as_i32
 from shardline.runner.forward import EagerForward, Forward, JoinedForward
 from shardline.runner.inputs import InputBuffers, StepInputs
+from shardline.runner.masks import Masking, StepMasks
 from shardline.runner.outcome import PendingSamples, make_outcome
 from shardline.runner.prompt import PendingPrompt, PromptScorer
 from shardline.sampling.parameters import Parameters
@@ -35,6 +37,7 @@ class PendingStep:
     frame: FrameFields
     plan: StepPlan
     samples: PendingSamples | None
+    constrained: ConstrainedRows | None
     prompts: list[PendingPrompt]
     fetch: Fetch
     timings: StepTimings
@@ -45,7 +48,8 @@ class Parts:
     """What a runner is made of.
 
     `forward`: how steps run; `joined`: how those run that can be sampled in one go, if there is a
-    way; `eager`: how those with prompt scores do. `work_ahead`: see `Runner.work_ahead`.
+    way; `eager`: how those with prompt scores do. `masking`: how grammars are followed. `work_ahead`: see
+    `Runner.work_ahead`.
     """
 
     batch: Batch
@@ -54,6 +58,7 @@ class Parts:
     joined: JoinedForward | None
     eager: EagerForward
     sampling: SamplingState
+    masking: Masking
     group: ParallelGroup
     device: torch.device
     work_ahead: Callable[[], bool] | None = None
@@ -65,7 +70,7 @@ class Runner:
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
         self._batch = parts.batch
-        self._sampler = Sampler(parts.sampling)
+        self._sampler = Sampler(parts.sampling, parts.masking.apply)
         self._prompts = PromptScorer(parts.batch, parts.eager, parts.device)
 
     @property
@@ -81,6 +86,8 @@ class Runner:
     def reset(self) -> None:
         """Forgets all sequences."""
         self._batch.reset()
+        if self._parts.masking.constraints is not None:
+            self._parts.masking.constraints.reset()
 
     @torch.inference_mode()
     def launch(self, frame: FrameFields) -> PendingStep:
@@ -88,28 +95,35 @@ class Runner:
         began = perf_counter()
         plan = self._apply(frame)
         if not len(plan.slots):
-            return PendingStep(frame, plan, None, [], self._sealed(), StepTimings(prepare_us=_us(began)))
+            return PendingStep(
+                frame, plan, None, None, [], self._sealed(), StepTimings(prepare_us=_us(began))
+            )
         inputs = self._parts.inputs.load(plan, self._parts.forward.padding(plan))
         prepared = perf_counter()
         fetch = Fetch(self._parts.device)
         scored = self._prompts.rows(plan)
-        sampled = None if scored or not self._parts.joined else self._parts.joined.sampled(plan, inputs)
+        masks = StepMasks(self._parts.masking, self._batch, plan)
+        joined = None if scored else self._parts.joined
+        sampled = None if joined is None else joined.sampled(plan, inputs, masks.edit)
         if sampled is None:
             logits, prompts = self._run(plan, inputs, scored, fetch)
             ran = perf_counter()
-            samples = self._sample(plan, inputs, logits, fetch)
+            samples = self._sample(plan, inputs, logits, masks, fetch)
         else:
             prompts, ran = [], perf_counter()
-            samples = self._pending(plan, sampled, fetch) if inputs.num_samples else None
+            samples = self._pending(plan, sampled, masks, fetch) if inputs.num_samples else None
         fetch.seal()
         timings = StepTimings(
             prepare_us=_us(began, prepared), forward_us=_us(prepared, ran), sample_us=_us(ran)
         )
-        return PendingStep(frame, plan, samples, prompts, fetch, timings)
+        return PendingStep(frame, plan, samples, masks.constrained, prompts, fetch, timings)
 
     def complete(self, pending: PendingStep) -> Outcome:
         """Waits for a step's results."""
         pending.fetch.wait()
+        constraints = self._parts.masking.constraints
+        if constraints is not None and pending.constrained is not None and pending.samples is not None:
+            constraints.sampled(pending.constrained, as_i32(pending.samples.tokens))
         return make_outcome(
             pending.frame,
             pending.samples if self._parts.group.is_first else None,
@@ -123,16 +137,23 @@ class Runner:
     def _apply(self, frame: FrameFields) -> StepPlan:
         """The order of effects: forget, take in, run."""
         if frame.new_session:
-            self._batch.reset()
+            self.reset()
         if frame.num_draft_tokens and np.frombuffer(frame.num_draft_tokens, np.int32).any():
             raise ProtocolError("drafted tokens are not supported by this shard")
         for slot in self._batch.drop(np.frombuffer(frame.drop, np.uint64)):
             self._parts.sampling.release(slot)
+            if self._parts.masking.constraints is not None:
+                self._parts.masking.constraints.release(slot)
         admitted = {self._admit(sequence): sequence for sequence in frame.new_sequences}
         return self._batch.plan(frame, admitted)
 
     def _admit(self, sequence: NewSequenceFields) -> int:
-        if sequence.grammar is not None:
+        # The first rank alone samples.
+        if (
+            sequence.grammar is not None
+            and self._parts.masking.constraints is None
+            and self._parts.group.is_first
+        ):
             raise ProtocolError(f"sequence {sequence.sequence_id}: grammars are not supported by this shard")
         if sequence.adapter is not None:
             raise ProtocolError(
@@ -146,6 +167,10 @@ class Runner:
         slot = self._batch.admit(sequence)
         tokens = np.frombuffer(sequence.token_ids, np.int32)
         self._parts.sampling.admit(slot, _parameters(sequence), tokens, sequence.num_prompt_tokens)
+        if self._parts.masking.constraints is not None:
+            self._parts.masking.constraints.admit(
+                slot, sequence.grammar, tokens[sequence.num_prompt_tokens :]
+            )
         self._prompts.admit(slot, fields.prompt_logprobs, fields.prompt_top_logprobs)
         return slot
 
@@ -160,7 +185,7 @@ class Runner:
         return eager.logits_at(hidden, inputs.sample_tokens), prompts
 
     def _sample(
-        self, plan: StepPlan, inputs: StepInputs, logits: Tensor, fetch: Fetch
+        self, plan: StepPlan, inputs: StepInputs, logits: Tensor, masks: StepMasks, fetch: Fetch
     ) -> PendingSamples | None:
         """Samples on the first rank and tells the others."""
         count = inputs.num_samples
@@ -170,21 +195,23 @@ class Runner:
         host_slots = plan.slots[plan.samples]
         pending = None
         if self._parts.group.is_first:
-            sampled = self._sampler.sample(logits[:count], slots, host_slots, plan.known[plan.samples])
+            positions = plan.known[plan.samples]
+            sampled = self._sampler.sample(logits[:count], slots, host_slots, positions, masks.take())
             tokens = sampled.tokens.int()
-            pending = self._pending(plan, sampled, fetch)
+            pending = self._pending(plan, sampled, masks, fetch)
         else:
             tokens = torch.empty(count, dtype=torch.int32, device=self._parts.device)
         self._parts.group.broadcast(tokens)
         self._batch.last_tokens.index_copy_(0, slots.long(), tokens)
         return pending
 
-    def _pending(self, plan: StepPlan, sampled: Sampled, fetch: Fetch) -> PendingSamples:
+    def _pending(self, plan: StepPlan, sampled: Sampled, masks: StepMasks, fetch: Fetch) -> PendingSamples:
         """Sends what was sampled to the host."""
         state, slots = self._parts.sampling, plan.slots[plan.samples]
         return PendingSamples.start(
             plan.sequence_ids[plan.samples],
             sampled,
+            masks.failed(len(slots)),
             state.wants_logprobs[slots],
             state.top_logprobs[slots],
             fetch,

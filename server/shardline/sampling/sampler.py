@@ -6,6 +6,7 @@ Only the order of operations belongs here; each operation is a file of its own.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +15,7 @@ from torch import Tensor
 
 from shardline.sampling.cuts import Cuts
 from shardline.sampling.draw import draw
+from shardline.sampling.masks import ApplyMasks, apply_masks
 from shardline.sampling.random import row_keys
 from shardline.sampling.state import SamplingState
 
@@ -35,24 +37,38 @@ class Sampled:
     top_logprobs: Tensor | None
 
 
+class Masks(Protocol):
+    """Grammar masks of some rows; see `ApplyMasks`. `complete`: bool[m], only the end may come."""
+
+    @property
+    def rows(self) -> I32: ...
+    @property
+    def masks(self) -> Tensor: ...
+    @property
+    def complete(self) -> npt.NDArray[np.bool_]: ...
+
+
 class Sampler:
-    """Samples all rows of a step at once."""
+    """Samples all rows of a step at once. `apply`: how masks are applied to float32 logits."""
 
-    def __init__(self, state: SamplingState) -> None:
+    def __init__(self, state: SamplingState, apply: ApplyMasks = apply_masks) -> None:
         self._state = state
+        self._apply = apply
 
-    def sample(self, logits: Tensor, slots: Tensor, host_slots: I32, positions: I32) -> Sampled:
+    def sample(
+        self, logits: Tensor, slots: Tensor, host_slots: I32, positions: I32, masks: Masks | None = None
+    ) -> Sampled:
         """`logits`: f32[n, vocab], may be overwritten. `slots`: i32[n], device; `host_slots` too, on the host.
 
         `positions`: i32[n], of the tokens to be sampled: how many the sequence has before them.
         """
         state = self._state
         raw = logits
-        edits = self._edited(host_slots, positions)
+        edits = masks is not None or self._edited(host_slots, positions)
         wants_logprobs = bool(state.wants_logprobs[host_slots].any())
         edited = raw.clone() if edits and wants_logprobs else raw
         if edits:
-            self._edit(edited, slots, host_slots, positions)
+            self._edit(edited, slots, host_slots, positions, masks)
         tokens, largest = self._choose(edited, slots, host_slots, positions)
         if state.has_penalties[host_slots].any():
             rows = np.flatnonzero(state.has_penalties[host_slots])
@@ -77,7 +93,9 @@ class Sampler:
         switches = state.has_bias[slots] | state.has_penalties[slots] | self._suppressed(slots, positions)
         return bool(switches.any())
 
-    def _edit(self, logits: Tensor, slots: Tensor, host_slots: I32, positions: I32) -> None:
+    def _edit(
+        self, logits: Tensor, slots: Tensor, host_slots: I32, positions: I32, masks: Masks | None = None
+    ) -> None:
         state = self._state
         rows = np.flatnonzero(state.has_bias[host_slots])
         if rows.size:
@@ -93,9 +111,14 @@ class Sampler:
                 numbers["frequency_penalty"].unsqueeze(1),
                 numbers["presence_penalty"].unsqueeze(1),
             )
-        rows = np.flatnonzero(self._suppressed(host_slots, positions))
+        suppressed = self._suppressed(host_slots, positions)
+        if masks is not None:
+            suppressed[masks.rows[masks.complete]] = False
+        rows = np.flatnonzero(suppressed)
         if rows.size:
             state.stops.apply(logits, self._rows(rows), host_slots[rows].tolist())
+        if masks is not None:
+            self._apply(logits, masks.rows, masks.masks)
 
     def _choose(
         self, logits: Tensor, slots: Tensor, host_slots: I32, positions: I32

@@ -48,6 +48,7 @@ class SamplingState:
         self.has_bias: Flags = np.zeros(slots, np.bool_)
         self.has_penalties: Flags = np.zeros(slots, np.bool_)
         self.has_stops: Flags = np.zeros(slots, np.bool_)
+        self.constrained: Flags = np.zeros(slots, np.bool_)
         self.bias = BiasEdit(vocab_size, device)
         self.penalties = PenaltyEdit(vocab_size, device)
         self.stops = StopEdit(vocab_size, device)

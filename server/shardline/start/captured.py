@@ -90,6 +90,7 @@ def captured_runner(
         joined=drawn.graphs if plan.config.world_size == 1 else None,
         eager=drawn.eager,
         sampling=drawn.sampling,
+        masking=plan.grammars.masking(drawn.sampling),
         group=plan.group,
         device=plan.device,
         work_ahead=lambda: products.work_ahead() or drawn.graphs.work_ahead(),

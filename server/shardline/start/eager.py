@@ -33,5 +33,15 @@ def eager_runner(
     batch = Batch(limits, device)
     sampling = SamplingState(limits.max_sequences, plan.model_config.vocab_size, device)
     eager = EagerForward(model, backend)
-    parts = Parts(batch, InputBuffers(batch, device), eager, None, eager, sampling, plan.group, device)
+    parts = Parts(
+        batch=batch,
+        inputs=InputBuffers(batch, device),
+        forward=eager,
+        joined=None,
+        eager=eager,
+        sampling=sampling,
+        masking=plan.grammars.masking(sampling),
+        group=plan.group,
+        device=device,
+    )
     return Ready(Runner(parts), limits, backend.bytes_per_block(limits.block_size))

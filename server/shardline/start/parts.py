@@ -27,6 +27,7 @@ from shardline.models.registry import Model
 from shardline.ops.base import Ops
 from shardline.runner.batch import BatchLimits
 from shardline.runner.runner import Runner
+from shardline.start.grammars import StartingGrammars
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +44,10 @@ class Choices:
 
 @dataclass(frozen=True, slots=True)
 class ShardPlan:
-    """What a shard is to be. `limits`: of its batch, with no KV blocks yet. `ops`: its products."""
+    """What a shard is to be. `limits`: of its batch, with no KV blocks yet. `ops`: its products.
+
+    `grammars`: on their way.
+    """
 
     config: ShardConfig
     choices: Choices
@@ -51,6 +55,7 @@ class ShardPlan:
     group: ParallelGroup
     limits: BatchLimits
     ops: Ops
+    grammars: StartingGrammars
 
     @property
     def device(self) -> torch.device:

@@ -1,5 +1,8 @@
+use std::sync::Arc;
+
 use super::*;
 use crate::http::decoding::tests::limits;
+use crate::http::structure::Structure;
 
 fn check(text: &str, defaults: &GenerationDefaults) -> Result<Decoding, ApiError> {
     let fields: SamplingFields = serde_json::from_str(text).unwrap();
@@ -53,6 +56,25 @@ fn defaults_that_cannot_be_used_are_left_out() {
         ..GenerationDefaults::default()
     };
     assert_eq!(check("{}", &defaults).unwrap().sampling, Sampling::default());
+}
+
+#[test]
+fn a_structure_ends_where_it_is_complete_and_not_before_it_must() {
+    let defaults = GenerationDefaults {
+        eos_token_ids: vec![2],
+        ..GenerationDefaults::default()
+    };
+    let asked = Asked {
+        structure: Some(Structured::new("guided_json", Structure::JsonObject)),
+        ..Asked::default()
+    };
+    let fields: SamplingFields = serde_json::from_str(r#"{"ignore_eos":true}"#).unwrap();
+    let decoding = decoding(fields, asked, &limits(), &defaults).unwrap();
+    assert_eq!(decoding.stop_tokens(&defaults).to_vec(), [2]);
+    let prompt: Arc<[u32]> = Arc::from([1]);
+    let generate = decoding.generates(&prompt, &defaults, 9, 0).next().unwrap();
+    assert_eq!((generate.min_new_tokens, generate.max_new_tokens), (9, 9));
+    assert_eq!(generate.grammar, Some(Structure::JsonObject.grammar()));
 }
 
 #[test]

@@ -184,7 +184,8 @@ impl Tokenizer {
         &self.control
     }
 
-    pub(crate) fn scheme(&self) -> &Scheme {
+    /// How the texts of tokens join to a text.
+    pub fn scheme(&self) -> &Scheme {
         &self.scheme
     }
 

@@ -1,0 +1,305 @@
+//! Grammars followed over a small vocabulary: bytes, some words, and an end.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use std::sync::mpsc;
+
+use proptest::prelude::*;
+use shardline_grammar::{Grammars, Handle, Limits, MaskRows, Refusal, RowState, Source, Vocabulary};
+
+const END: u32 = 256;
+const WORDS: [&str; 6] = ["true", "{\"", "\":", "ab", "abab", " \n"];
+
+fn vocabulary() -> Vocabulary {
+    let mut words: Vec<Vec<u8>> = (0..=255).map(|byte| vec![byte]).collect();
+    words.push(b"\xFF<end>".to_vec());
+    words.extend(WORDS.iter().map(|word| word.as_bytes().to_vec()));
+    // A token that the tokenizer does not have.
+    words.push(Vec::new());
+    Vocabulary::new(words, vec![END, 9_999]).unwrap()
+}
+
+fn grammars() -> Grammars {
+    Grammars::start(&vocabulary(), Limits::with_threads(2)).unwrap()
+}
+
+fn compile(grammars: &Grammars, kind: &str, text: &str) -> Result<(), Refusal> {
+    let (sender, receiver) = mpsc::sync_channel(1);
+    grammars.compile(Source::new(kind, text).unwrap(), move |told| {
+        sender.send(told).unwrap()
+    });
+    receiver.recv().unwrap()
+}
+
+/// Allowed tokens after `generated` ones.
+fn allowed(grammars: &Grammars, handle: Handle, generated: u32) -> (Vec<u32>, RowState) {
+    let width = grammars.mask_words();
+    let mut words = vec![0; width];
+    let states = grammars.fill(&[(handle, generated)], MaskRows::new(&mut words, width));
+    let is_set = |id: &u32| words[*id as usize / 32] >> (id % 32) & 1 == 1;
+    ((0..vocabulary().vocab_size()).filter(is_set).collect(), states[0])
+}
+
+/// Tokens of a text, longest first.
+fn tokens(text: &str) -> Vec<u32> {
+    let mut tokens = Vec::new();
+    let mut rest = text.as_bytes();
+    while let Some(byte) = rest.first() {
+        let words = WORDS
+            .iter()
+            .enumerate()
+            .filter(|(_, word)| rest.starts_with(word.as_bytes()));
+        let (token, length) = match words.max_by_key(|(_, word)| word.len()) {
+            Some((index, word)) => (257 + index as u32, word.len()),
+            None => (u32::from(*byte), 1),
+        };
+        tokens.push(token);
+        rest = &rest[length..];
+    }
+    tokens
+}
+
+#[test]
+fn the_text_is_followed_to_its_end() {
+    let grammars = grammars();
+    let handle = grammars.admit(Source::new("regex", "ab(ab)?").unwrap(), Vec::new());
+    assert_eq!(
+        allowed(&grammars, handle, 0),
+        (vec![97, 260, 261], RowState::Open)
+    );
+    grammars.advance([(handle, 260)]);
+    assert_eq!(
+        allowed(&grammars, handle, 1),
+        (vec![97, END, 260], RowState::Open)
+    );
+    grammars.advance([(handle, 260)]);
+    assert_eq!(allowed(&grammars, handle, 2), (vec![END], RowState::Complete));
+    // A step sent ahead samples once more, and what it samples is nobody's.
+    grammars.advance([(handle, END)]);
+    assert_eq!(allowed(&grammars, handle, 3), (vec![END], RowState::Complete));
+    grammars.advance([(handle, END)]);
+    assert_eq!(allowed(&grammars, handle, 4), (vec![END], RowState::Complete));
+}
+
+#[test]
+fn digits_are_those_of_ascii() {
+    let grammars = grammars();
+    let handle = grammars.admit(Source::new("regex", r"\d").unwrap(), Vec::new());
+    assert_eq!(allowed(&grammars, handle, 0).0, (48..58).collect::<Vec<u32>>());
+}
+
+#[test]
+fn a_sequence_that_comes_back_stands_where_it_stood() {
+    let grammars = grammars();
+    let source = Source::new(
+        "json_schema",
+        r#"{"type":"object","required":["a"],"properties":{"a":{"type":"boolean"}}}"#,
+    );
+    let source = source.unwrap();
+    let text = tokens("{\"a\":true");
+    let first = grammars.admit(source.clone(), Vec::new());
+    for (count, token) in text.iter().enumerate() {
+        let (may_come, _) = allowed(&grammars, first, count as u32);
+        assert!(may_come.contains(token), "{token} of {text:?}");
+        grammars.advance([(first, *token)]);
+    }
+    let again = grammars.admit(source, text.clone());
+    let count = text.len() as u32;
+    assert_eq!(allowed(&grammars, again, count), allowed(&grammars, first, count));
+}
+
+#[test]
+fn a_token_that_may_not_come_ends_its_own_sequence_alone() {
+    let grammars = grammars();
+    let source = Source::new("regex", "ab+").unwrap();
+    let (good, bad) = (
+        grammars.admit(source.clone(), Vec::new()),
+        grammars.admit(source, Vec::new()),
+    );
+    grammars.advance([(bad, 120), (good, 97), (9_999, 1)]);
+    let width = grammars.mask_words();
+    let mut words = vec![0; 2 * width];
+    let states = grammars.fill(&[(bad, 1), (good, 1)], MaskRows::new(&mut words, width));
+    assert_eq!(states, [RowState::Failed, RowState::Open]);
+    assert!(words[..width].iter().all(|word| *word == u32::MAX));
+    assert_eq!(
+        words[width..].iter().map(|word| word.count_ones()).sum::<u32>(),
+        1
+    );
+    grammars.release(bad);
+    assert_eq!(allowed(&grammars, bad, 1).1, RowState::Failed);
+    grammars.reset();
+    assert_eq!(allowed(&grammars, good, 1).1, RowState::Failed);
+}
+
+#[test]
+fn waits_end_when_the_threads_do() {
+    let grammars = grammars();
+    let handle = grammars.admit(Source::new("regex", "a+").unwrap(), Vec::new());
+    assert_eq!(allowed(&grammars, handle, 0).1, RowState::Open);
+    let waited = std::thread::scope(|scope| {
+        let waiting = scope.spawn(|| allowed(&grammars, handle, 1).1);
+        grammars.close();
+        waiting.join().unwrap()
+    });
+    assert_eq!(waited, RowState::Failed);
+}
+
+#[test]
+fn what_cannot_be_followed_is_refused_by_its_kind() {
+    let grammars = grammars();
+    let chain = |rules: usize| {
+        let rules: String = (0..rules).map(|n| format!("r{n}: \"a\" r{}\n", n + 1)).collect();
+        format!("start: r0\n{rules}")
+    };
+    let schema = |text: &str| ("json_schema", text.to_owned());
+    let regex = |text: &str| ("regex", text.to_owned());
+    let lark = |text: &str| ("lark", text.to_owned());
+    let any_of =
+        |count: usize| vec![r#"{"anyOf":[{"minimum":1},{"maximum":9},{"minLength":2}]}"#; count].join(",");
+    let properties: Vec<String> = (0..2_000).map(|n| format!("\"p{n}\":{{}}")).collect();
+    for (kind, text) in [
+        schema(r#"{"$ref":"http://127.0.0.1:9/schema"}"#),
+        schema(r#"{"$ref":"file:///etc/passwd"}"#),
+        schema(r#"{"type":"array","minItems":18446744073709551616}"#),
+        schema(r#"{"type":"array","uniqueItems":true}"#),
+        schema("not JSON"),
+        regex("(?<=a)b"),
+        regex("("),
+        lark("start: nowhere"),
+    ] {
+        let refused = compile(&grammars, kind, &text);
+        assert!(
+            matches!(refused, Err(Refusal::Invalid(_))),
+            "{text:.80}: {refused:?}"
+        );
+    }
+    for (kind, text) in [
+        schema("false"),
+        schema(r##"{"$ref":"#/$defs/a","$defs":{"a":{"$ref":"#/$defs/b"},"b":{"$ref":"#/$defs/a"}}}"##),
+        schema(r#"{"type":"integer","minimum":5,"maximum":3}"#),
+        schema(r#"{"type":"object","required":["a"],"properties":{"a":{"enum":[]}}}"#),
+        lark("start: start"),
+        lark("start: a\na: b\nb: a \"x\""),
+    ] {
+        let refused = compile(&grammars, kind, &text);
+        assert!(
+            matches!(refused, Err(Refusal::Unsatisfiable(_))),
+            "{text}: {refused:?}"
+        );
+    }
+    for (kind, text) in [
+        schema(&format!(r#"{{"allOf":[{}]}}"#, any_of(12))),
+        schema(&format!(r#"{{"properties":{{{}}}}}"#, properties.join(","))),
+        regex(&format!("{}a{}", "(".repeat(20_000), ")".repeat(20_000))),
+        lark(&format!(
+            "start: {}\"a\"{}",
+            "(".repeat(10_000),
+            ")".repeat(10_000)
+        )),
+        ("lark", "x".repeat(600 << 10)),
+    ] {
+        let refused = compile(&grammars, kind, &text);
+        assert!(
+            matches!(refused, Err(Refusal::TooComplex(_))),
+            "{text:.80}: {refused:?}"
+        );
+    }
+    // How much this costs depends on the vocabulary; here it is little.
+    let (kind, text) = regex("(.{0,9999}){0,9999}");
+    let compiled = compile(&grammars, kind, &text);
+    assert!(
+        matches!(compiled, Ok(()) | Err(Refusal::TooComplex(_))),
+        "{compiled:?}"
+    );
+    for (kind, text) in [
+        regex("(a+)+$"),
+        schema(r#"{"type":"array","items":{"type":"integer"},"minItems":1000000000}"#),
+        schema(r##"{"type":"object","properties":{"c":{"type":"array","items":{"$ref":"#"}}}}"##),
+        lark(&format!("{}r5000: \"b\"", chain(5_000))),
+    ] {
+        assert_eq!(compile(&grammars, kind, &text), Ok(()), "{text:.80}");
+    }
+}
+
+#[test]
+fn a_stream_of_new_grammars_leaves_a_bounded_cache() {
+    let limits = Limits {
+        cached_grammars: 8,
+        ..Limits::with_threads(1)
+    };
+    let grammars = Grammars::start(&vocabulary(), limits).unwrap();
+    for number in 0..40 {
+        let schema = format!(r#"{{"const":{number}}}"#);
+        assert_eq!(compile(&grammars, "json_schema", &schema), Ok(()));
+        assert!(grammars.kept().0 <= 8);
+    }
+    let bytes = grammars.kept().1;
+    let large = format!(r#"{{"enum":["{}"]}}"#, "x".repeat(1_000));
+    let limits = Limits {
+        cached_bytes: bytes,
+        ..limits
+    };
+    let grammars = Grammars::start(&vocabulary(), limits).unwrap();
+    for number in 0..12 {
+        assert_eq!(
+            compile(
+                &grammars,
+                "json_schema",
+                &format!("{large}{}", " ".repeat(number))
+            ),
+            Ok(())
+        );
+        assert!(grammars.kept().1 <= bytes, "{:?}", grammars.kept());
+    }
+}
+
+#[test]
+fn a_full_queue_refuses_what_may_wait_and_takes_what_is_needed() {
+    let limits = Limits {
+        waiting_compilations: 0,
+        ..Limits::with_threads(1)
+    };
+    let grammars = Grammars::start(&vocabulary(), limits).unwrap();
+    assert_eq!(compile(&grammars, "regex", "a"), Err(Refusal::Busy));
+    let handle = grammars.admit(Source::new("regex", "a").unwrap(), Vec::new());
+    assert_eq!(allowed(&grammars, handle, 0), (vec![97], RowState::Open));
+    assert_eq!(compile(&grammars, "regex", "a"), Ok(()));
+}
+
+/// JSON values that the schema of the test below allows.
+fn values() -> impl Strategy<Value = serde_json::Value> {
+    let leaf = prop_oneof![
+        Just(serde_json::Value::Null),
+        any::<bool>().prop_map(Into::into),
+        (-1_000_i64..1_000).prop_map(Into::into),
+        "[a-z\"\\\\ é]{0,6}".prop_map(Into::into),
+    ];
+    leaf.prop_recursive(3, 12, 3, |inner| {
+        prop_oneof![
+            proptest::collection::vec(inner.clone(), 0..3).prop_map(Into::into),
+            proptest::collection::vec(("[a-z]{1,3}", inner), 0..3)
+                .prop_map(|fields| fields.into_iter().collect::<serde_json::Map<_, _>>().into()),
+        ]
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    /// What is valid is never forbidden, and its end is allowed where it is complete.
+    #[test]
+    fn every_json_text_can_be_followed(value in values(), pretty: bool) {
+        let grammars = Grammars::start(&vocabulary(), Limits::with_threads(1)).unwrap();
+        let text = if pretty { serde_json::to_string_pretty(&value) } else { serde_json::to_string(&value) };
+        let tokens = tokens(&text.unwrap());
+        let handle = grammars.admit(Source::new("json_schema", "{}").unwrap(), Vec::new());
+        for (count, token) in tokens.iter().enumerate() {
+            let (may_come, _) = allowed(&grammars, handle, count as u32);
+            prop_assert!(may_come.contains(token), "token {} at {} of {:?}", token, count, value);
+            grammars.advance([(handle, *token)]);
+        }
+        let (may_come, state) = allowed(&grammars, handle, tokens.len() as u32);
+        prop_assert!(may_come.contains(&END));
+        prop_assert_ne!(state, RowState::Failed);
+    }
+}

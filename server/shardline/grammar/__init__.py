@@ -1,0 +1,1 @@
+"""Which tokens a sequence's grammar allows next: the engine's place in a step, and its seam."""
