@@ -7,7 +7,14 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from shardline.endpoint.frame import Frame, NewSequence, Outcome, PromptLogprobs, SamplingParameters
+from shardline.endpoint.frame import (
+    Frame,
+    Grammar,
+    NewSequence,
+    Outcome,
+    PromptLogprobs,
+    SamplingParameters,
+)
 from shardline.runner.runner import Runner
 
 
@@ -21,7 +28,8 @@ def u64(values: Sequence[int]) -> bytes:
 
 @dataclass
 class Request:
-    """One prompt and what came of it. `status`: of the last row.
+    """One prompt and what came of it. `ends`: tokens that end it. `status`: of the
+    last row.
 
     `cached`: blocks that hold the prompt's start already and belong to somebody else.
     """
@@ -32,6 +40,8 @@ class Request:
     seed: int = 0
     choice: int = 0
     cached: list[int] = field(default_factory=list)
+    grammar: Grammar | None = None
+    ends: tuple[int, ...] = ()
     tokens: list[int] = field(default_factory=list)
     logprobs: list[float] = field(default_factory=list)
     tops: list[list[tuple[int, float]]] = field(default_factory=list)
@@ -47,7 +57,8 @@ class Request:
 
     @property
     def done(self) -> bool:
-        return len(self.tokens) >= self.new_tokens or self.status != 0
+        ended = bool(self.tokens) and self.tokens[-1] in self.ends
+        return ended or len(self.tokens) >= self.new_tokens or self.status != 0
 
 
 class Driver:
@@ -108,6 +119,7 @@ class Driver:
                     seed=request.seed,
                     choice=request.choice,
                     sampling=request.sampling,
+                    grammar=request.grammar,
                 )
             )
         new.clear()
