@@ -3,7 +3,8 @@
 Packages and who may know whom (enforced by `server/tests/test_architecture.py`):
 
     cli → config, serve
-    serve → everything below
+    serve → assembly, endpoint; assembly → start and everything below
+    start → config, runner and everything below
     runner → endpoint, models, attention, kv, sampling, dist, layers, ops
     models → layers, attention.base, weights, dist
     layers → ops.base, weights, dist
