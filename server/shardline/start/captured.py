@@ -12,12 +12,14 @@ import gc
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 
 from shardline.attention.base import AttentionBackend
 from shardline.kernels.choice import MOST_FEW_ROWS
 from shardline.kernels.ops import TritonOps
+from shardline.kernels.token_mask import apply_token_masks
 from shardline.models.config import ModelConfig
 from shardline.models.registry import Model
 from shardline.runner.batch import Batch, BatchLimits
@@ -73,7 +75,9 @@ def captured_runner(
         if not plan.group.minimum(int(known), plan.device):
             report("compiling kernels")
             with torch.inference_mode():
-                kernels.find(_draft(plan, model, backend).graphs.run_all_kernels, keep=not known)
+                draft = _draft(plan, model, backend)
+                kernels.find(partial(_run_all_kernels, plan, draft.graphs), keep=not known)
+                del draft
     with phases.phase("memory"):
         memory = _memory(plan, cache, facts, model, backend)
     products = _products(plan, cache, facts, weights, phases, report)
@@ -83,6 +87,8 @@ def captured_runner(
     with phases.phase("capture"):
         drawn = _draw(plan, model, backend, limits)
         _capture(plan, drawn.graphs)
+    with phases.phase("grammars"):
+        masking = plan.grammars.masking(drawn.sampling)
     parts = Parts(
         batch=drawn.batch,
         inputs=drawn.inputs,
@@ -90,7 +96,7 @@ def captured_runner(
         joined=drawn.graphs if plan.config.world_size == 1 else None,
         eager=drawn.eager,
         sampling=drawn.sampling,
-        masking=plan.grammars.masking(drawn.sampling),
+        masking=masking,
         group=plan.group,
         device=plan.device,
         work_ahead=lambda: products.work_ahead() or drawn.graphs.work_ahead(),
@@ -154,6 +160,16 @@ def _draft(plan: ShardPlan, model: Model, backend: AttentionBackend) -> _Drawn:
     """The parts over next to no cache, for steps of padding."""
     backend.allocate(DRAFT_BLOCKS, plan.limits.block_size)
     return _draw(plan, model, backend, replace(plan.limits, num_blocks=DRAFT_BLOCKS))
+
+
+def _run_all_kernels(plan: ShardPlan, graphs: GraphForward) -> None:
+    """Whatever a request may need must be compiled before it comes: also the masks of grammars."""
+    graphs.run_all_kernels()
+    vocab_size, device = plan.model_config.vocab_size, plan.device
+    row = torch.zeros(1, dtype=torch.int32, device=device)
+    masks = torch.zeros((1, -(-vocab_size // 32)), dtype=torch.int32, device=device)
+    for dtype in {plan.choices.dtype, torch.float32}:
+        apply_token_masks(torch.zeros((1, vocab_size), dtype=dtype, device=device), row, masks)
 
 
 def _memory(
