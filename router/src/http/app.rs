@@ -22,7 +22,7 @@ use crate::http::model::{ModelSlot, ServedName};
 use crate::http::settings::HttpSettings;
 use crate::http::workers::Workers;
 use crate::http::{
-    auth, chat, completions, fallback, generate, health, info, models, scrape, tokenize, trace,
+    auth, chat, completions, fallback, generate, health, info, messages, models, scrape, tokenize, trace,
 };
 
 /// What all requests share.
@@ -132,6 +132,8 @@ impl App {
         let guarded = Router::new()
             .route("/v1/chat/completions", post(chat::route))
             .route("/v1/completions", post(completions::route))
+            .route("/v1/messages", post(messages::route))
+            .route("/v1/messages/count_tokens", post(messages::route_count))
             .route("/v1/models", get(models::list))
             .route("/v1/models/{*id}", get(models::one))
             .route("/generate", post(generate::route))

@@ -23,6 +23,7 @@ mod health;
 mod ids;
 mod info;
 mod intake;
+mod messages;
 mod metrics;
 mod model;
 mod models;

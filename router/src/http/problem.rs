@@ -12,6 +12,8 @@ use serde::Serialize;
 pub enum Dialect {
     /// `/v1/*`
     OpenAi,
+    /// `/v1/messages`
+    Anthropic,
     /// Everything else.
     Native,
 }
@@ -20,7 +22,9 @@ impl Dialect {
     /// The dialect of a route.
     #[must_use]
     pub fn of_path(path: &str) -> Self {
-        if path == "/v1" || path.starts_with("/v1/") {
+        if path == "/v1/messages" || path.starts_with("/v1/messages/") {
+            Self::Anthropic
+        } else if path == "/v1" || path.starts_with("/v1/") {
             Self::OpenAi
         } else {
             Self::Native
@@ -51,9 +55,9 @@ impl Status {
     pub fn on(self, dialect: Dialect) -> StatusCode {
         match (self, dialect) {
             (Self::Fixed(status), _) => status,
-            (Self::Validation, Dialect::OpenAi) => StatusCode::BAD_REQUEST,
+            (Self::Validation, Dialect::OpenAi | Dialect::Anthropic) => StatusCode::BAD_REQUEST,
             (Self::Validation, Dialect::Native) => StatusCode::UNPROCESSABLE_ENTITY,
-            (Self::Generation, Dialect::OpenAi) => StatusCode::INTERNAL_SERVER_ERROR,
+            (Self::Generation, Dialect::OpenAi | Dialect::Anthropic) => StatusCode::INTERNAL_SERVER_ERROR,
             (Self::Generation, Dialect::Native) => StatusCode::FAILED_DEPENDENCY,
         }
     }
@@ -90,6 +94,21 @@ struct OpenAiError<'a> {
 }
 
 #[derive(Serialize)]
+struct AnthropicBody<'a> {
+    r#type: &'static str,
+    error: AnthropicError<'a>,
+}
+
+#[derive(Serialize)]
+struct AnthropicError<'a> {
+    r#type: &'static str,
+    message: &'a str,
+    code: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    param: Option<&'a str>,
+}
+
+#[derive(Serialize)]
 struct NativeBody<'a> {
     error: &'a str,
     error_type: &'static str,
@@ -110,6 +129,15 @@ impl Problem {
                     r#type: openai_type(self.status.on(dialect)),
                     param,
                     code: self.code,
+                },
+            }),
+            Dialect::Anthropic => serde_json::to_vec(&AnthropicBody {
+                r#type: "error",
+                error: AnthropicError {
+                    r#type: anthropic_type(self.status.on(dialect)),
+                    message: &self.message,
+                    code: self.code,
+                    param,
                 },
             }),
             Dialect::Native => {
@@ -147,6 +175,19 @@ impl Problem {
         }
         response.extensions_mut().insert(self);
         response
+    }
+}
+
+fn anthropic_type(status: StatusCode) -> &'static str {
+    match status.as_u16() {
+        401 => "authentication_error",
+        403 => "permission_error",
+        404 => "not_found_error",
+        413 => "request_too_large",
+        429 => "rate_limit_error",
+        503 => "overloaded_error",
+        500.. => "api_error",
+        _ => "invalid_request_error",
     }
 }
 

@@ -13,6 +13,7 @@ mod fields;
 mod held;
 mod lifecycle;
 mod logs;
+mod messages;
 mod native;
 mod pages;
 mod prompts;

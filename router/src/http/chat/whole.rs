@@ -80,15 +80,16 @@ impl From<HeardCall> for ToolCall {
 impl AssistantMessage {
     /// `echo`: the beginning of the message, which the model went on with.
     fn new(heard: Heard, echo: &str) -> Self {
-        let reasoning = Some(heard.reasoning).filter(|text| !text.is_empty());
-        let text = format!("{echo}{}", heard.text);
-        let silent = text.is_empty() && (reasoning.is_some() || !heard.calls.is_empty());
+        let (reasoning, text, calls) = heard.sorted();
+        let reasoning = Some(reasoning).filter(|text| !text.is_empty());
+        let text = format!("{echo}{text}");
+        let silent = text.is_empty() && (reasoning.is_some() || !calls.is_empty());
         Self {
             role: "assistant",
             content: Some(text).filter(|_| !silent),
             refusal: None,
             reasoning,
-            tool_calls: heard.calls.into_iter().map(ToolCall::from).collect(),
+            tool_calls: calls.into_iter().map(ToolCall::from).collect(),
         }
     }
 }
@@ -144,6 +145,7 @@ pub async fn collect(running: &mut Running, told: &Told) -> Result<Vec<u8>, ApiE
 
 fn spell(index: usize, choice: Collected, heard: Heard, running: &Running, told: &Told) -> Choice {
     let logprobs = told.answer.form.logprobs;
+    let message = AssistantMessage::new(heard, &told.echo);
     Choice {
         index,
         logprobs: logprobs.wanted.then(|| {
@@ -152,11 +154,10 @@ fn spell(index: usize, choice: Collected, heard: Heard, running: &Running, told:
             all.extend(names, &choice.settled, logprobs.top);
             all
         }),
-        finish_reason: choice
-            .end
-            .as_ref()
-            .map_or("abort", |end| reason(end, &told.reading, heard.calls.len())),
-        message: AssistantMessage::new(heard, &told.echo),
+        finish_reason: choice.end.as_ref().map_or("abort", |end| {
+            reason(end, &told.reading, message.tool_calls.len())
+        }),
+        message,
         stop_reason: choice.stop_reason,
         token_ids: choice.token_ids,
     }

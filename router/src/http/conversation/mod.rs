@@ -17,8 +17,10 @@ mod tools;
 mod types;
 mod validate;
 
-pub use heard::{Heard, HeardCall, Listener};
-pub use prepare::{Prepared, prepare};
+pub use heard::{Answered, Heard, HeardCall, HeardPart, Listener, hear};
+pub use prepare::{Turn, count_tokens, ready};
 pub use reading::{Reader, Reading, Said};
 pub use speech::Speech;
-pub use validate::{Conversation, validate};
+pub use tools::{Tool, ToolChoice, Tools, check_count};
+pub use types::Message;
+pub use validate::{Conversation, Opening, validate, wrong_type};

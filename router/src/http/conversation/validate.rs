@@ -37,7 +37,52 @@ pub struct Conversation {
     pub(super) include_reasoning: bool,
 }
 
+/// How the answer begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Opening {
+    /// The template opens it.
+    Fresh,
+    /// It goes on with the last message.
+    Continued,
+}
+
 impl Conversation {
+    /// A conversation whose parts another route has checked. Messages are of the shape of OpenAI's.
+    ///
+    /// # Errors
+    /// When a call is forced into an answer that is continued.
+    pub fn new(
+        messages: Vec<Message>,
+        tools: Option<Tools>,
+        template_variables: Map<String, Value>,
+        opening: Opening,
+    ) -> Result<Self, ApiError> {
+        let continues = opening == Opening::Continued;
+        if continues && tools.as_ref().is_some_and(Tools::is_forced) {
+            let message = "`tool_choice` cannot force a call where the last message is the assistant's own; leave \
+                           one out";
+            return Err(ApiError::invalid("tool_choice", Rule::Conflict, message));
+        }
+        Ok(Self {
+            messages,
+            documents: None,
+            add_generation_prompt: !continues,
+            continue_final_message: continues,
+            add_special_tokens: false,
+            template_variables,
+            tools,
+            tool_prompt: None,
+            include_reasoning: true,
+        })
+    }
+
+    /// Without the model's reasoning in the answer.
+    #[must_use]
+    pub fn without_reasoning(mut self) -> Self {
+        self.include_reasoning = false;
+        self
+    }
+
     /// Whether the answer goes on with the last message.
     #[must_use]
     pub fn continues(&self) -> bool {
@@ -223,7 +268,8 @@ fn check_parts(path: &str, parts: &[Value]) -> Result<(), ApiError> {
     Ok(())
 }
 
-fn wrong_type(param: String, given: &Value, expected: &str) -> ApiError {
+/// A value of another type than the field has.
+pub fn wrong_type(param: String, given: &Value, expected: &str) -> ApiError {
     let kind = match given {
         Value::Null => "null",
         Value::Bool(_) => "boolean",

@@ -1,0 +1,69 @@
+//! The body of `POST /v1/messages`, as clients of Anthropic's interface send it.
+
+use serde::Deserialize;
+use serde_json::{Map, Value};
+
+use crate::http::numbers::{Integer, Number};
+use crate::http::unbuilt::{Harmless, Unbuilt};
+
+/// Everything is optional and null is absent; the rules are in `validate`.
+#[derive(Clone, Debug, Default, Deserialize)]
+pub struct MessagesFields {
+    /// Needed.
+    pub model: Option<String>,
+    /// Needed, not empty.
+    pub messages: Option<Vec<Map<String, Value>>>,
+    /// Needed but to count tokens.
+    pub max_tokens: Option<Integer>,
+    /// Text, or a list of blocks of text.
+    pub system: Option<Value>,
+    /// Strings at which the answer ends.
+    pub stop_sequences: Option<Vec<String>>,
+    /// Server-sent events.
+    pub stream: Option<bool>,
+    /// 0 is greedy.
+    pub temperature: Option<Number>,
+    /// 1 is off.
+    pub top_p: Option<Number>,
+    /// 0 and -1 are off.
+    pub top_k: Option<Integer>,
+    /// Tools with `name`, `description` and `input_schema`.
+    pub tools: Option<Vec<Map<String, Value>>>,
+    /// auto, any, tool or none.
+    pub tool_choice: Option<ToolChoiceFields>,
+    /// Whether to reason aloud.
+    pub thinking: Option<ThinkingFields>,
+    /// Further variables of the template.
+    pub chat_template_kwargs: Option<Map<String, Value>>,
+}
+
+/// `tool_choice`
+#[derive(Clone, Debug, Default, Deserialize)]
+pub struct ToolChoiceFields {
+    /// auto, any, tool, none
+    #[serde(rename = "type")]
+    pub kind: Option<String>,
+    /// With `tool`.
+    pub name: Option<String>,
+    /// At most one call.
+    pub disable_parallel_tool_use: Option<bool>,
+}
+
+/// `thinking`
+#[derive(Clone, Debug, Default, Deserialize)]
+pub struct ThinkingFields {
+    /// enabled, disabled, adaptive
+    #[serde(rename = "type")]
+    pub kind: Option<String>,
+}
+
+/// Fields of this route that are known and not built.
+pub const UNBUILT: &[Unbuilt] = &[
+    Unbuilt::always("mcp_servers").or("call the servers from the client and send their tools"),
+    Unbuilt::always("container"),
+    Unbuilt::always("context_management"),
+    Unbuilt::always("output_format").or("use `response_format` of /v1/chat/completions"),
+    Unbuilt::unless("output_config", &[Harmless::EmptyObject])
+        .or("use `response_format` of /v1/chat/completions"),
+    Unbuilt::always("kv_transfer_params"),
+];

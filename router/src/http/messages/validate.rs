@@ -1,0 +1,208 @@
+//! The rules of `POST /v1/messages`.
+
+use serde_json::{Map, Value};
+
+use crate::http::body::JsonBody;
+use crate::http::check;
+use crate::http::conversation::{self, Tool, ToolChoice, Tools, wrong_type};
+use crate::http::decoding::Decoding;
+use crate::http::error::{ApiError, Rule};
+use crate::http::messages::blocks::{self, Message};
+use crate::http::messages::types::{MessagesFields, ThinkingFields, ToolChoiceFields, UNBUILT};
+use crate::http::openai::types::{OneOrMany, SamplingFields};
+use crate::http::openai::validate::{self as shared, Asked};
+use crate::http::rules::Rules;
+use crate::http::unbuilt::refuse_unbuilt;
+
+const MAX_MESSAGES: usize = 16_384;
+
+/// What is said, and by whom.
+#[derive(Clone, Debug)]
+pub struct Dialogue {
+    /// Empty: nothing.
+    pub(super) system: String,
+    /// Not empty.
+    pub(super) messages: Vec<Message>,
+    /// What the model may call.
+    pub(super) tools: Option<Tools>,
+    /// `None`: as the template likes.
+    pub(super) thinks: Option<bool>,
+    /// Further variables of the template.
+    pub(super) template_variables: Map<String, Value>,
+}
+
+/// A request that keeps every rule.
+#[derive(Clone, Debug)]
+pub struct MessagesRequest {
+    /// Whether the answer comes as events.
+    pub(super) stream: bool,
+    /// The prompt.
+    pub(super) dialogue: Dialogue,
+    /// How tokens are drawn.
+    pub(super) decoding: Decoding,
+}
+
+/// Parses and checks a body.
+///
+/// # Errors
+/// With the first field at fault.
+pub fn validate(body: &JsonBody, rules: Rules<'_>) -> Result<MessagesRequest, ApiError> {
+    let fields: MessagesFields = body.parse()?;
+    refuse_unbuilt(body, UNBUILT)?;
+    let Some(max_tokens) = fields.max_tokens else {
+        return Err(ApiError::missing("max_tokens"));
+    };
+    let asked = Asked {
+        max_new_tokens: check::integer("max_tokens", Some(max_tokens), 1, rules.limits.max_total_tokens)?,
+        ..Asked::default()
+    };
+    let sampling = SamplingFields {
+        temperature: fields.temperature,
+        top_p: fields.top_p,
+        top_k: fields.top_k,
+        stop: fields.stop_sequences.clone().map(OneOrMany),
+        ..SamplingFields::default()
+    };
+    let decoding = shared::decoding(sampling, asked, rules.limits, rules.defaults).map_err(renamed)?;
+    Ok(MessagesRequest {
+        stream: fields.stream.unwrap_or(false),
+        dialogue: dialogue(fields, rules)?,
+        decoding,
+    })
+}
+
+/// Parses and checks the body of a request for a count, which needs no `max_tokens`.
+///
+/// # Errors
+/// With the first field at fault.
+pub fn validate_count(body: &JsonBody, rules: Rules<'_>) -> Result<Dialogue, ApiError> {
+    let fields: MessagesFields = body.parse()?;
+    refuse_unbuilt(body, UNBUILT)?;
+    dialogue(fields, rules)
+}
+
+/// The shared rules call the field `stop`.
+fn renamed(error: ApiError) -> ApiError {
+    match error {
+        ApiError::Invalid { param, rule, message } if param.starts_with("stop") => {
+            let param = param.replacen("stop", "stop_sequences", 1);
+            ApiError::invalid(param, rule, message.replacen("`stop", "`stop_sequences", 1))
+        }
+        error => error,
+    }
+}
+
+fn dialogue(fields: MessagesFields, rules: Rules<'_>) -> Result<Dialogue, ApiError> {
+    if fields.model.is_none() {
+        return Err(ApiError::missing("model"));
+    }
+    rules.name.check(fields.model.as_deref())?;
+    let given = fields.messages.ok_or_else(|| ApiError::missing("messages"))?;
+    if given.is_empty() {
+        let message = "`messages` must hold at least one message";
+        return Err(ApiError::invalid("messages", Rule::Count, message));
+    }
+    check::count("messages", given.len(), MAX_MESSAGES)?;
+    let messages = given
+        .iter()
+        .enumerate()
+        .map(|(index, message)| blocks::message(&format!("messages[{index}]"), message))
+        .collect::<Result<_, _>>()?;
+    Ok(Dialogue {
+        system: fields
+            .system
+            .map_or(Ok(String::new()), |system| blocks::texts("system", &system))?,
+        messages,
+        tools: tools(fields.tools, fields.tool_choice)?,
+        thinks: thinks(fields.thinking)?,
+        template_variables: fields.chat_template_kwargs.unwrap_or_default(),
+    })
+}
+
+fn thinks(thinking: Option<ThinkingFields>) -> Result<Option<bool>, ApiError> {
+    let Some(thinking) = thinking else { return Ok(None) };
+    match thinking.kind.as_deref() {
+        Some("enabled") => Ok(Some(true)),
+        Some("disabled") => Ok(Some(false)),
+        Some("adaptive") => Ok(None),
+        given => Err(one_of("thinking.type", given, "enabled, disabled, adaptive")),
+    }
+}
+
+fn one_of(param: &str, given: Option<&str>, known: &str) -> ApiError {
+    let Some(given) = given else {
+        return ApiError::missing(param);
+    };
+    let given: String = given.chars().take(40).collect();
+    let message = format!("`{param}` must be one of {known}. Given: `{given}`");
+    ApiError::invalid(param, Rule::Value, message)
+}
+
+fn tools(
+    given: Option<Vec<Map<String, Value>>>,
+    choice: Option<ToolChoiceFields>,
+) -> Result<Option<Tools>, ApiError> {
+    let parallel = !choice
+        .as_ref()
+        .and_then(|choice| choice.disable_parallel_tool_use)
+        .unwrap_or(false);
+    let choice = choice.map_or(Ok(ToolChoice::Auto), tool_choice)?;
+    // Clients send an empty list where they have none.
+    let Some(given) = given.filter(|given| !given.is_empty()) else {
+        if matches!(choice, ToolChoice::Required | ToolChoice::Named(_)) {
+            let message = "`tool_choice` needs `tools`";
+            return Err(ApiError::invalid("tool_choice", Rule::Conflict, message));
+        }
+        return Ok(None);
+    };
+    conversation::check_count(given.len())?;
+    let list = given
+        .into_iter()
+        .enumerate()
+        .map(|(index, tool)| self::tool(&format!("tools[{index}]"), tool))
+        .collect::<Result<_, _>>()?;
+    Tools::new(list, choice, parallel).map(Some)
+}
+
+fn tool_choice(choice: ToolChoiceFields) -> Result<ToolChoice, ApiError> {
+    match (choice.kind.as_deref(), choice.name) {
+        (Some("auto"), _) => Ok(ToolChoice::Auto),
+        (Some("any"), _) => Ok(ToolChoice::Required),
+        (Some("none"), _) => Ok(ToolChoice::None),
+        (Some("tool"), Some(name)) => Ok(ToolChoice::Named(name)),
+        (Some("tool"), None) => Err(ApiError::missing("tool_choice.name")),
+        (given, _) => Err(one_of("tool_choice.type", given, "auto, any, tool, none")),
+    }
+}
+
+fn tool(path: &str, mut tool: Map<String, Value>) -> Result<Tool, ApiError> {
+    match tool.get("type") {
+        None | Some(Value::Null) => {}
+        Some(Value::String(kind)) if kind == "custom" => {}
+        Some(Value::String(kind)) => {
+            let kind: String = kind.chars().take(40).collect();
+            let fix = format!("send tools with an `input_schema`, not of the type `{kind}`");
+            return Err(ApiError::unsupported(format!("{path}.type"), fix));
+        }
+        Some(other) => return Err(wrong_type(format!("{path}.type"), other, "a string")),
+    }
+    let schema = match tool.remove("input_schema") {
+        Some(schema @ Value::Object(_)) => schema,
+        None | Some(Value::Null) => return Err(ApiError::missing(&format!("{path}.input_schema"))),
+        Some(other) => {
+            return Err(wrong_type(
+                format!("{path}.input_schema"),
+                &other,
+                "a JSON schema",
+            ));
+        }
+    };
+    let mut function = Map::new();
+    for field in ["name", "description"] {
+        if let Some(value) = tool.remove(field) {
+            function.insert(field.to_owned(), value);
+        }
+    }
+    function.insert("parameters".to_owned(), schema);
+    Tool::new(path, function)
+}
