@@ -70,8 +70,11 @@ class Ask:
             return f"{answer.completion_tokens} tokens of exactly {most}"
         stops = self.body.get("stop", [])
         assert isinstance(stops, list)
+        # A stop string within the first `min_tokens` tokens does not end an answer.
+        searched = not self.body.get("min_tokens")
         for reason, text in zip(answer.finish_reasons, answer.texts, strict=True):
-            if reason not in ("stop", "length") or any(stop in text for stop in stops):
+            found = searched and any(stop in text for stop in stops)
+            if reason not in ("stop", "length") or found:
                 return f"finish reason {reason} with stop strings {stops}: {text[-80:]!r}"
         if "logprobs" in self.body and sum(answer.logprobs) != answer.completion_tokens and not stops:
             return f"{answer.logprobs} scored tokens of {answer.completion_tokens}"
