@@ -31,6 +31,8 @@ ROWS = (
     "1b:64:128:128,1b:256:128:128,1b:512:128:128"
 )
 
+CAPTURED = b"the usual steps are captured"
+
 
 @dataclass(frozen=True, slots=True)
 class Row:
@@ -121,6 +123,12 @@ class Server:
         urllib.request.urlopen(request, timeout=120).read()
         return time.monotonic() - self.started
 
+    def settle(self) -> None:
+        """Waits until the usual steps are captured, which happens while nothing runs; 15 s at most."""
+        end = time.monotonic() + 15
+        while time.monotonic() < end and CAPTURED not in self.log.read_bytes():
+            time.sleep(0.1)
+
     def stop(self) -> None:
         self.process.terminate()
         try:
@@ -192,6 +200,7 @@ def main() -> int:
         try:
             result["start_to_first_token_s"][model] = round(server.first_token_s(), 2)
             print(f"{model}: start to first token {result['start_to_first_token_s'][model]} s", flush=True)
+            server.settle()
             for index, row in enumerate(r for r in rows if r.model == model):
                 if time.monotonic() - begin > args.seconds:
                     print("out of time", flush=True)

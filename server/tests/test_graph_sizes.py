@@ -66,6 +66,16 @@ def test_no_size_needs_more_memory_than_the_largest(max_rows, most_tokens):
         assert size.tokens <= largest.tokens and size.rows <= largest.rows
 
 
+def test_few_rows_are_likeliest_and_both_kinds_of_steps_take_turns():
+    sizes = GraphSizes(max_rows=64, most_tokens=512)
+    order = sizes.by_likelihood()
+    assert set(order) == {*sizes.representatives(), *sizes.decode_sizes()} and len(set(order)) == len(order)
+    assert order[:4] == (GraphSize(1, 1, 0), GraphSize(8, 16, 8), GraphSize(2, 2, 0), GraphSize(8, 32, 8))
+    for kind in (True, False):
+        rows = [size.rows for size in order if size.is_decode is kind]
+        assert rows == sorted(rows)
+
+
 def test_products_have_the_rows_of_padded_steps():
     counts = GraphSizes(max_rows=100, most_tokens=600).row_counts()
     assert counts == tuple(sorted(set(counts)))

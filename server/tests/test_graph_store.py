@@ -138,3 +138,34 @@ def test_a_size_known_to_be_loaded_is_captured_when_it_first_comes():
     store.note_loaded("a")
     assert store.find("a") == "graph a"
     assert device.log == ["capture a"]
+
+
+def test_between_steps_only_what_is_loaded_is_captured():
+    device = Device()
+    store = GraphStore(device.work(), most=8)
+    store.plan(["a", "b", "c"])
+    store.note_loaded("b")
+    assert store.work_between() and store.work_between()
+    assert device.log == ["capture b"]
+    store.find("c")
+    assert store.work_between()
+    assert device.log == ["capture b", "capture c"]
+    store.note_loaded("a")
+    assert store.work_between()
+    assert not store.work_between()
+    assert device.log == ["capture b", "capture c", "capture a"]
+
+
+def test_between_steps_nothing_is_pushed_out_and_a_failure_is_the_end(caplog):
+    device = Device(fails=("b",))
+    store = GraphStore(device.work(), most=8)
+    store.plan(["a", "b", "c"])
+    for key in "abc":
+        store.note_loaded(key)
+    assert store.work_between() and not store.work_between()
+    assert device.log == ["capture a", "capture b"]
+    full = GraphStore(Device().work(), most=1)
+    full.capture("a")
+    full.plan(["b"])
+    full.note_loaded("b")
+    assert not full.work_between() and len(full) == 1

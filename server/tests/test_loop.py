@@ -39,6 +39,9 @@ class FakeRunner:
     def work_ahead(self):
         return False
 
+    def work_between(self):
+        return False
+
 
 class PendingFrame:
     def __init__(self, frame):
@@ -153,3 +156,24 @@ def test_without_work_ahead_the_loop_waits_for_frames_alone():
     endpoint = Noting(["nothing", Frame(1), Frame(2)])
     run_steps(Ahead(endpoint, 1), endpoint, threaded=False)
     assert limits[0] is not None and limits[1:] == [None, None, None]
+
+
+def test_between_steps_there_is_work_with_pauses():
+    class Between(FakeRunner):
+        def __init__(self):
+            self.log = []
+            self.left = 2
+
+        def launch(self, frame):
+            self.log.append(frame.step_id)
+            return super().launch(frame)
+
+        def work_between(self):
+            self.log.append("work")
+            self.left -= 1
+            return self.left > 0
+
+    times = iter([0.0, 0.010, 0.031, 0.035, 0.040, 0.070, 0.080, 1.0])
+    runner = Between()
+    run_steps(runner, FakeEndpoint([Frame(step) for step in range(1, 7)]), False, clock=lambda: next(times))
+    assert runner.log == [1, 2, "work", 3, 4, "work", 5, 6]

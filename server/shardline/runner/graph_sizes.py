@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from dataclasses import dataclass
+from itertools import zip_longest
 
 import numpy as np
 
@@ -94,6 +95,14 @@ class GraphSizes:
         }
         order = sorted(decode, key=lambda size: -size.tokens)
         return (*sorted(mixed, key=lambda size: -size.tokens), *order)
+
+    def by_likelihood(self) -> tuple[GraphSize, ...]:
+        """All usual sizes: few rows first, decode and mixed steps in turns."""
+        decode = sorted(self.decode_sizes(), key=lambda size: size.rows)
+        representatives = (size for size in self.representatives() if not size.is_decode)
+        mixed = sorted(representatives, key=lambda size: (size.rows, size.tokens))
+        turns = zip_longest(decode, mixed)
+        return tuple(size for turn in turns for size in turn if size is not None)
 
     def largest(self) -> tuple[GraphSize, ...]:
         """The size of most tokens and the one of most sampled rows: no other needs more memory."""

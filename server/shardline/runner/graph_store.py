@@ -1,12 +1,12 @@
 """Which captured graphs there are, and when a size is captured.
 
 A size that is met for the first time runs launch by launch, which loads what its kernels need; when
-it comes again, or in an idle moment, it is captured. So a server answers before anything is captured,
+it comes again, in an idle moment, or now and then between two steps, it is captured. So a server answers before anything is captured,
 and no step ever waits for more than one capture.
 
 ## A size: unknown → loaded → captured
 - unknown → loaded: its step ran once, for a request or ahead of one; or its kernels are there already.
-- loaded → captured: the step came again, or the device was idle.
+- loaded → captured: the step came again, the device was idle, or the host had time between steps.
 - captured → loaded: it was the one not used for longest when there were as many as may be.
 - all → unknown: everything was dropped because memory ran out; nothing is captured from then on.
 """
@@ -81,7 +81,7 @@ class GraphStore(Generic[Key, Graph]):
             self._capture(key)
 
     def plan(self, keys: Iterable[Key]) -> None:
-        """Sizes to capture in idle moments, in this order."""
+        """Sizes to capture in idle moments and between steps, in this order."""
         self._ahead = [key for key in keys if key not in self._graphs]
         self._ahead.reverse()
 
@@ -99,6 +99,19 @@ class GraphStore(Generic[Key, Graph]):
             self._ahead.clear()
         else:
             self._ahead.pop()
+        return bool(self._ahead)
+
+    def work_between(self) -> bool:
+        """One capture of a planned size whose kernels are loaded; false when none of the planned is left.
+
+        For moments between two steps: a run would keep the device from them.
+        """
+        self._ahead = [key for key in self._ahead if key not in self._graphs]
+        if len(self._graphs) >= self._most:
+            self._ahead.clear()
+        loaded = next((key for key in reversed(self._ahead) if self._is_loaded(key)), None)
+        if loaded is not None and self._capture(loaded) is None:
+            self._ahead.clear()
         return bool(self._ahead)
 
     def seal(self) -> None:

@@ -156,9 +156,13 @@ class GraphForward:
         """A piece of work that no step waits for: a run or a capture; false when none is left."""
         return self._store.work_ahead()
 
+    def work_between(self) -> bool:
+        """Between two steps: a capture; false when no planned size is left."""
+        return self._store.work_between()
+
     def plan_ahead(self) -> None:
-        """From now on `work_ahead` captures the sizes that are met most, small ones first."""
-        sizes = sorted(self._usual_sizes(), key=lambda size: (size.tokens, size.rows))
+        """From now on `work_ahead` and `work_between` capture the sizes that are met most."""
+        sizes = self._parts.sizes.by_likelihood()
         keys = [GraphKey(size, sampling) for size in sizes for sampling in self._samplings()]
         for key in keys:
             # Beside our kernels, which are loaded, decode steps have products of the vendor alone, which

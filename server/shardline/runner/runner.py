@@ -6,9 +6,9 @@ inputs, the forward pass, sampling, prompt scores, outcomes.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from time import perf_counter
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -43,13 +43,25 @@ class PendingStep:
     timings: StepTimings
 
 
+class Ahead(Protocol):
+    """Work that no step waits for and that later ones profit from; false: nothing is left."""
+
+    def work_ahead(self) -> bool:
+        """While the device has nothing to do."""
+        ...
+
+    def work_between(self) -> bool:
+        """While the device is busy: work of the host alone."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Parts:
     """What a runner is made of.
 
     `forward`: how steps run; `joined`: how those run that can be sampled in one go, if there is a
-    way; `eager`: how those with prompt scores do. `masking`: how grammars are followed. `work_ahead`: see
-    `Runner.work_ahead`.
+    way; `eager`: how those with prompt scores do. `masking`: how grammars are followed. `ahead`: what to
+    do while there is time.
     """
 
     batch: Batch
@@ -61,7 +73,7 @@ class Parts:
     masking: Masking
     group: ParallelGroup
     device: torch.device
-    work_ahead: Callable[[], bool] | None = None
+    ahead: Ahead | None = None
 
 
 class Runner:
@@ -81,7 +93,12 @@ class Runner:
     @torch.inference_mode()
     def work_ahead(self) -> bool:
         """For idle moments: some milliseconds of work that steps profit from; false: none is left."""
-        return self._parts.work_ahead is not None and self._parts.work_ahead()
+        return self._parts.ahead is not None and self._parts.ahead.work_ahead()
+
+    @torch.inference_mode()
+    def work_between(self) -> bool:
+        """The same for the moment after a launch: work of the host alone."""
+        return self._parts.ahead is not None and self._parts.ahead.work_between()
 
     def reset(self) -> None:
         """Forgets all sequences."""

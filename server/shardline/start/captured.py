@@ -9,10 +9,12 @@ needs them.
 from __future__ import annotations
 
 import gc
+import logging
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
+from time import perf_counter
 
 import torch
 
@@ -40,6 +42,8 @@ from shardline.start.products import ProductChoices
 MAX_COMPILING_THREADS = 16
 DRAFT_BLOCKS = 2
 PRODUCTS_S = 2.0
+CAPTURE_S = 0.8
+log = logging.getLogger("shardline.start")
 MEMORY = "memory"
 
 
@@ -52,6 +56,29 @@ class _Drawn:
     sampling: SamplingState
     eager: EagerForward
     graphs: GraphForward
+
+
+@dataclass(slots=True)
+class _Ahead:
+    """What is left to do when the shard is ready. `told`: whether its end is logged."""
+
+    products: ProductChoices
+    graphs: GraphForward
+    told: bool = False
+
+    def work_ahead(self) -> bool:
+        """A product to measure, then a size to run or to capture."""
+        return self.products.work_ahead() or self._tell(self.graphs.work_ahead())
+
+    def work_between(self) -> bool:
+        """A size to capture."""
+        return self._tell(self.graphs.work_between()) or not self.products.is_complete
+
+    def _tell(self, left: bool) -> bool:
+        if not left and not self.told:
+            self.told = True
+            log.info("the usual steps are captured")
+        return left
 
 
 def captured_runner(
@@ -80,13 +107,14 @@ def captured_runner(
                 del draft
     with phases.phase("memory"):
         memory = _memory(plan, cache, facts, model, backend)
-    products = _products(plan, cache, facts, weights, phases, report)
+    products = _products(plan, cache, weights, phases, report)
     report("making the KV cache")
     with phases.phase("cache"):
         limits = allocate_cache(plan, backend, memory.launched + sampling_bytes(plan), memory.captured)
     with phases.phase("capture"):
         drawn = _draw(plan, model, backend, limits)
-        _capture(plan, drawn.graphs)
+        # A first start has taken long enough.
+        _capture(plan, drawn.graphs, CAPTURE_S if known else 0.0)
     with phases.phase("grammars"):
         masking = plan.grammars.masking(drawn.sampling)
     parts = Parts(
@@ -99,7 +127,7 @@ def captured_runner(
         masking=masking,
         group=plan.group,
         device=plan.device,
-        work_ahead=lambda: products.work_ahead() or drawn.graphs.work_ahead(),
+        ahead=_Ahead(products, drawn.graphs),
     )
     return Ready(Runner(parts), limits, backend.bytes_per_block(limits.block_size))
 
@@ -122,6 +150,16 @@ def start_facts(plan: ShardPlan) -> dict[str, object]:
         "max_tokens": limits.max_tokens,
         "block_size": limits.block_size,
         "cuda_graphs": list(config.cuda_graphs),
+    }
+
+
+def product_facts(plan: ShardPlan) -> dict[str, object]:
+    """On what the vendor's products depend: not on the limits of this start."""
+    return {
+        **device_facts(plan.device),
+        "model": digest(plan.model_config),
+        "dtype": str(plan.choices.dtype),
+        "world_size": plan.config.world_size,
     }
 
 
@@ -205,16 +243,19 @@ def _measured(plan: ShardPlan, model: Model, backend: AttentionBackend) -> StepM
 def _products(
     plan: ShardPlan,
     cache: StartCache,
-    facts: dict[str, object],
     weights: Weights,
     phases: StartPhases,
     report: Callable[[str], None],
 ) -> ProductChoices:
-    """How the vendor's products are computed: known, or measured now as far as the time allows."""
+    """How the vendor's products are computed: known, or measured now as far as the time allows.
+
+    What an earlier start has left is measured in idle moments, not while somebody waits for this one.
+    """
     assert isinstance(plan.ops, TritonOps)
-    choices = ProductChoices(plan.ops.library, cache, facts)
+    choices = ProductChoices(plan.ops.library, cache, product_facts(plan))
     counts = [count for count in graph_sizes(plan).row_counts() if count > MOST_FEW_ROWS]
-    if choices.restore(counts):
+    known = choices.restore(counts)
+    if not known and not choices.is_complete:
         # On the model's own weights: a card's clock depends on the values.
         weights.arrive()
         report("measuring products")
@@ -224,8 +265,10 @@ def _products(
 
 
 @torch.inference_mode()
-def _capture(plan: ShardPlan, graphs: GraphForward) -> None:
-    """What must be captured before the first step.
+def _capture(
+    plan: ShardPlan, graphs: GraphForward, seconds: float, clock: Callable[[], float] = perf_counter
+) -> None:
+    """What must be captured before the first step, and the likeliest sizes within some time.
 
     Where ranks hold the model together, captures must happen on all of them at the same time, which
     idle moments and the free memory of one rank do not: everything is captured now, and nothing later.
@@ -233,6 +276,9 @@ def _capture(plan: ShardPlan, graphs: GraphForward) -> None:
     graphs.capture_largest()
     if plan.config.world_size == 1:
         graphs.plan_ahead()
+        began = clock()
+        while clock() - began < seconds and graphs.work_ahead():
+            pass
     else:
         graphs.capture_usual()
         graphs.seal()

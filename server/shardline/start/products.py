@@ -26,11 +26,16 @@ class ProductChoices:
         self._left: list[LtShape] = []
 
     def restore(self, rows: Iterable[int]) -> bool:
-        """Takes over an earlier start's results; true when products of `rows` rows are still to measure."""
-        self._products.restore(self._cache.load(KIND, self._facts))
+        """Takes over an earlier start's results for products of `rows` rows; false: there were none."""
+        restored = self._products.restore(self._cache.load(KIND, self._facts))
         # The fewest rows come first: most steps are small, and small products are measured fast.
         self._left = sorted(self._products.unmeasured(rows), key=lambda shape: -shape.rows)
-        return bool(self._left)
+        return restored > 0
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether nothing is left to measure."""
+        return not self._left
 
     @torch.inference_mode()
     def measure_for(self, seconds: float, clock: Callable[[], float] = perf_counter) -> None:
