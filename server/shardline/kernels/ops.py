@@ -57,9 +57,10 @@ class TritonOps(Ops):
         self.library = LibraryProducts(CublasLt.open(facts.device) if self.target.bulk_loads else None)
         self._scratch = FewRowsScratch.allocate(facts.device)
 
-    def pack(self, weight: LinearWeight, gated: bool = False) -> LinearWeight:
-        """Only notes the weight, to measure products with it."""
-        self.library.note(weight.weight)
+    def pack(self, weight: LinearWeight, gated: bool = False, head: bool = False) -> LinearWeight:
+        """Only notes the weight, to measure products with it; the head's, in float32, are cuBLAS's."""
+        if not head:
+            self.library.note(weight.weight)
         return weight
 
     def embed(

@@ -20,11 +20,11 @@ class Loading:
     ops: Ops
     group: ParallelGroup
 
-    def pack(self, weight: LinearWeight, gated: bool = False) -> LinearWeight:
+    def pack(self, weight: LinearWeight, gated: bool = False, head: bool = False) -> LinearWeight:
         """`Ops.pack`, once the values it reads are there."""
         if self.ops.packs:
             self.reader.finish()
-        return self.ops.pack(weight, gated)
+        return self.ops.pack(weight, gated, head)
 
 
 @dataclass(frozen=True, slots=True)

@@ -62,12 +62,12 @@ class LmHead:
     def load(cls, loading: Loading, name: str, vocab_size: int, hidden_size: int) -> LmHead:
         """A head with its own weights."""
         table = _load_table(loading, name, vocab_size, hidden_size)
-        return cls(loading.ops, loading.group, loading.pack(LinearWeight(table)), vocab_size)
+        return cls(loading.ops, loading.group, loading.pack(LinearWeight(table), head=True), vocab_size)
 
     @classmethod
     def tied(cls, loading: Loading, embedding: VocabEmbedding, vocab_size: int) -> LmHead:
         """A head that shares the embedding's weights."""
-        weight = loading.pack(LinearWeight(embedding.table))
+        weight = loading.pack(LinearWeight(embedding.table), head=True)
         return cls(embedding.ops, embedding.group, weight, vocab_size)
 
     def __call__(self, x: Hidden, rows: Tensor | None, norm: Norm) -> Tensor:

@@ -76,10 +76,10 @@ class Ops(ABC):
     def __init__(self, facts: OpsFacts) -> None:
         self.facts = facts
 
-    def pack(self, weight: LinearWeight, gated: bool = False) -> LinearWeight:
+    def pack(self, weight: LinearWeight, gated: bool = False, head: bool = False) -> LinearWeight:
         """Called once for each weight after loading; may return a form better to compute from.
 
-        `gated`: the weight is gate and up, for `norm_linear_swiglu` alone. A backend that keeps its
+        `gated`: the weight is gate and up, for `norm_linear_swiglu` alone. `head`: for `logits` alone. A backend that keeps its
         own copy may free the given one by returning a `LinearWeight` whose `weight` is empty or a
         view of `packed`.
         """

@@ -31,7 +31,7 @@ class CpuOps(TorchOps):
             )
         self._products = Products(torch.get_num_threads())
 
-    def pack(self, weight: LinearWeight, gated: bool = False) -> LinearWeight:
+    def pack(self, weight: LinearWeight, gated: bool = False, head: bool = False) -> LinearWeight:
         """Keeps a packed copy alone."""
         values = weight.weight.contiguous()
         rows, inputs = values.shape
