@@ -47,7 +47,7 @@ EXPORT_DEMO_MODEL := export SHARDLINE_DEMO_MODEL=$$(ls $(abspath $(VENV))/lib/py
 # One interpreter for all builds of the extension: another one would compile pyo3 again.
 export PYO3_PYTHON = $(abspath $(PY))
 
-.PHONY: help tools setup build run test test-rust test-python lint format bench bench-gpu fuzz golden clean
+.PHONY: help tools setup build run test test-rust test-python test-gpu lint format bench bench-gpu fuzz golden clean
 
 help: ## list the targets
 	@echo "make TARGET [PORT=3000] [MODEL=demo] [TORCH_INDEX=url] [PYTHON=interpreter]"
@@ -75,6 +75,10 @@ test-python: $(STAMPS)/installed $(STAMPS)/test-tools ## run the Python and whol
 	@echo "==> Python and whole-process tests"
 	$(EXPORT_DEMO_MODEL)
 	$(PY) -m pytest $(PYTEST_ARGS)
+
+test-gpu: $(STAMPS)/installed $(STAMPS)/test-tools ## run the kernels' tests and the agreement with the oracle on the GPU of this machine
+	@$(EXPORT_DEMO_MODEL)
+	$(PY) -m pytest -s server/tests/kernels server/tests/test_gpu_agreement.py $(PYTEST_ARGS)
 
 lint: $(STAMPS)/test-tools ## check formatting, clippy and ruff (`make format` mends most of it)
 	@cargo fmt --all --check || { echo "Mend it with: make format"; exit 1; }

@@ -5,6 +5,7 @@ The only place that knows all parts. Choices that depend on the device are made 
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -12,6 +13,7 @@ from functools import partial
 
 import torch
 
+from shardline.attention.registry import check_attention
 from shardline.config import ConfigError, ShardConfig
 from shardline.dist.group import ParallelGroup, Rendezvous
 from shardline.endpoint.frame import Phase, ShardInfo
@@ -34,6 +36,7 @@ FEATURES = ("prompt_logprobs",)
 GPU_STEP_TOKEN_EDGES = (128, 192, 256, 384, 512, 640, 768, 1024, 1536, 2048, 3072, 4096, 8192)
 MAX_READING_THREADS = 8
 Report = Callable[[Phase, str], None]
+log = logging.getLogger("shardline.start")
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,13 +180,19 @@ def choose(config: ShardConfig, model: ModelConfig, device: torch.device) -> Cho
     """Fills in what was not asked for."""
     on_gpu = device.type == "cuda"
     best = "triton" if on_gpu and has_module("triton") else "torch"
+    if on_gpu and best != "triton":
+        log.warning(
+            "the package triton is missing: torch's own kernels serve, slower; run `pip install triton`"
+        )
+    attention = config.attention or best
+    check_attention(attention, device)
     dtype = _dtype(config.dtype, model, on_gpu)
     best_ops = "cpu" if device.type == "cpu" and dtype == torch.float32 else best
     return Choices(
         device=device,
         dtype=dtype,
         ops=config.ops or best_ops,
-        attention=config.attention or best,
+        attention=attention,
         max_step_tokens=config.max_step_tokens or (1024 if on_gpu else 256),
         max_sequences=config.max_sequences or (512 if on_gpu else 64),
     )

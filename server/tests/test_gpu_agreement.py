@@ -2,9 +2,9 @@
 
 Rounding may turn a choice between two tokens that are nearly as likely, and after it the texts differ.
 So each text must agree up to the first token before which the oracle's two best logits are less than
-`NEAR_TIE` apart. That is the start of a text; the last test looks at every place of all texts, each
-given the oracle's tokens before it. Over 1,920 places the largest error is larger than over the starts:
-there a gap below `FAR` may be closed now and then.
+`NEAR_TIE` apart, but for one text in thirty, which may turn off at a gap up to `CLOSED`: one of 0.102 was
+seen to be closed on an H200, in two of fourteen combinations. That is the start of a text; the last test
+looks at every place of all texts, each given the oracle's tokens before it.
 """
 
 import importlib.util
@@ -24,8 +24,8 @@ from support.driver import Driver, Request
 from support.models import start
 
 NEAR_TIE = 0.1
-FAR = 0.25
-LEAST_SHARE = 0.99
+CLOSED = 0.125
+LEAST_SHARE = 0.999
 GOLDEN = Path(__file__).parents[2] / "integration-tests" / "golden" / "smollm2.json"
 BLOCK_SIZE = 16
 
@@ -179,11 +179,11 @@ def test_texts_agree_up_to_a_near_tie(driver: Driver, cases: list[Case], way: st
         f"{sum(at == len(case.tokens) for at, case in zip(reached, cases, strict=True))} of {len(cases)} texts equal"
     )
     early = [
-        f"prompt {index}: token {at}, gap {case.gaps[at]}"
+        (case.gaps[at], f"prompt {index}: token {at}, gap {case.gaps[at]}")
         for index, (case, at) in enumerate(zip(cases, reached, strict=True))
         if at < case.certain
     ]
-    assert not early, early
+    assert len(early) <= 1 and max(early, default=(0.0, ""))[0] < CLOSED, early
 
 
 def test_every_place_given_the_tokens_before_it(driver: Driver, cases: list[Case]) -> None:
@@ -209,4 +209,4 @@ def test_every_place_given_the_tokens_before_it(driver: Driver, cases: list[Case
         f"largest gap that was closed: {max(wrong, default=(0.0, ''))[0]}"
     )
     assert right >= LEAST_SHARE * certain, wrong
-    assert not [place for gap, place in wrong if gap >= FAR], wrong
+    assert max(wrong, default=(0.0, ""))[0] < CLOSED, wrong

@@ -7,7 +7,10 @@ from __future__ import annotations
 
 from importlib import import_module
 
+import torch
+
 from shardline.attention.base import AttentionBackend
+from shardline.ops.registry import has_module
 
 
 def attention_backends() -> dict[str, str]:
@@ -23,6 +26,31 @@ class UnknownAttentionError(ValueError):
 
     def __init__(self, name: str) -> None:
         super().__init__(f"--attention {name!r} is unknown; choose one of {', '.join(attention_backends())}")
+
+
+class UnavailableAttentionError(ValueError):
+    """A backend that cannot run here. `lacks`: what it needs and how to get it."""
+
+    def __init__(self, name: str, lacks: str) -> None:
+        others = ", ".join(other for other in attention_backends() if other != name)
+        super().__init__(f"--attention {name!r} {lacks}, or choose {others}")
+
+
+def check_attention(name: str, device: torch.device) -> None:
+    """Raises what the backend called `name` lacks to run on `device`, before anything is loaded."""
+    if name not in attention_backends():
+        raise UnknownAttentionError(name)
+    if name != "triton":
+        return
+    if not has_module("triton"):
+        raise UnavailableAttentionError(name, "needs the package triton: run `pip install triton`")
+    if device.type != "cuda" and not _interprets():
+        raise UnavailableAttentionError(name, f"needs a GPU and this shard runs on {device}: add one")
+
+
+def _interprets() -> bool:
+    """Whether Triton runs its kernels in its interpreter, which needs no GPU."""
+    return bool(import_module("triton").knobs.runtime.interpret)
 
 
 def attention_backend(name: str) -> type[AttentionBackend]:
