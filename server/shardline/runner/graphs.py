@@ -105,6 +105,7 @@ class GraphForward:
         self._drawing = Sampling.APART
         self._captured: Captured | None = None
         self.last: Captured | None = None
+        self._logits: Tensor | None = None
         self._target = KernelTarget.of(parts.device)
         rows = parts.inputs.max_rows
         self._tokens = torch.zeros(rows, dtype=torch.int64, device=parts.device)
@@ -215,6 +216,7 @@ class GraphForward:
     def _capture(self, key: GraphKey) -> Captured:
         """A graph of a step over padding, whose kernels are loaded already."""
         inputs = self._blank(key.size)
+        kept = self._logits_place() if key.sampling is Sampling.APART else None
         graph = torch.cuda.CUDAGraph()
         current = torch.cuda.current_stream(self._parts.device)
         self._stream.wait_stream(current)
@@ -223,10 +225,23 @@ class GraphForward:
             graph.capture_begin(pool=self._pool, capture_error_mode="thread_local")
             try:
                 logits = self._step(inputs, key.sampling, all_sample=key.size.is_decode)
+                if logits is not None and kept is not None:
+                    kept = kept[: logits.shape[0]]
+                    kept.copy_(logits)
             finally:
                 graph.capture_end()
         current.wait_stream(self._stream)
-        return Captured(graph, logits)
+        return Captured(graph, kept)
+
+    def _logits_place(self) -> Tensor:
+        """Where all graphs leave their logits: f32[rows, vocab_size].
+
+        Were each graph's own logits kept, none of them could have the memory of another one.
+        """
+        if self._logits is None:
+            shape = (self._parts.inputs.max_rows, self._parts.vocab_size)
+            self._logits = torch.empty(shape, dtype=torch.float32, device=self._parts.device)
+        return self._logits
 
     def _has_room(self) -> bool:
         return torch.cuda.mem_get_info(self._parts.device)[0] >= LEAST_FREE_BYTES

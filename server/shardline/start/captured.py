@@ -35,7 +35,15 @@ from shardline.sampling.state import SamplingState
 from shardline.start.cache import StartCache, cache_candidates
 from shardline.start.facts import device_facts, digest
 from shardline.start.kernels import KernelStart, keep_compiled
-from shardline.start.parts import Ready, ShardPlan, Weights, allocate_cache, make_attention, sampling_bytes
+from shardline.start.parts import (
+    Ready,
+    ShardPlan,
+    Weights,
+    allocate_cache,
+    kept_logits_bytes,
+    make_attention,
+    sampling_bytes,
+)
 from shardline.start.phases import StartPhases
 from shardline.start.products import ProductChoices
 
@@ -110,7 +118,8 @@ def captured_runner(
     products = _products(plan, cache, weights, phases, report)
     report("making the KV cache")
     with phases.phase("cache"):
-        limits = allocate_cache(plan, backend, memory.launched + sampling_bytes(plan), memory.captured)
+        captured = memory.captured + kept_logits_bytes(plan)
+        limits = allocate_cache(plan, backend, memory.launched + sampling_bytes(plan), captured)
     with phases.phase("capture"):
         drawn = _draw(plan, model, backend, limits)
         # A first start has taken long enough.

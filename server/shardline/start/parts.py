@@ -127,6 +127,11 @@ def sampling_bytes(plan: ShardPlan) -> int:
     return logits_bytes(choices.max_sequences, plan.model_config.vocab_size)
 
 
+def kept_logits_bytes(plan: ShardPlan) -> int:
+    """Of the float32 logits that captured steps leave for sampling apart."""
+    return plan.choices.max_sequences * plan.model_config.vocab_size * 4
+
+
 def allocate_cache(
     plan: ShardPlan, backend: AttentionBackend, launched_bytes: int, captured_bytes: int = 0
 ) -> BatchLimits:
