@@ -171,6 +171,10 @@ pub struct RouterFlags {
     /// How the model marks its reasoning, or none [default: what its chat template gives away].
     #[arg(long, env, value_parser = NonEmptyStringValueParser::new())]
     pub reasoning_parser: Option<String>,
+    /// Sampling defaults of the routes under /v1: `auto` (the model's generation_config.json), `none`
+    /// or `vllm` (neutral ones), or the path of such a file or of a folder with one [default: auto].
+    #[arg(long, env)]
+    pub generation_config: Option<String>,
     /// An origin that browsers may call from; repeatable [default: any].
     #[arg(long, env)]
     pub cors_allow_origin: Vec<String>,

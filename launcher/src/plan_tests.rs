@@ -168,6 +168,7 @@ fn sample(flag: &str) -> Option<&'static str> {
         ("--shard-uds-path", "/run/mine"),
         ("--huggingface-hub-cache", "/cache"),
         ("--tokenizer-config-path", "/tokenizer.json"),
+        ("--generation-config", "none"),
         ("--cors-allow-origin", "https://a.example"),
         ("--prefix-caching", "false"),
         ("--overlap-depth", "3"),

@@ -13,6 +13,7 @@ use std::time::Duration;
 
 pub use flags::Flags;
 use shardline_parse::{ReasoningFormat, ToolFormat};
+use shardline_text::GenerationSource;
 use tracing_subscriber::EnvFilter;
 
 use crate::engine::EngineConfig;
@@ -37,6 +38,8 @@ pub struct RouterConfig {
     pub model_path: Option<PathBuf>,
     /// Replaces the model's own tokenizer_config.json.
     pub tokenizer_config_path: Option<PathBuf>,
+    /// Where sampling defaults come from.
+    pub generation: GenerationSource,
     /// Reading end of the launcher's control pipe.
     pub control_fd: Option<RawFd>,
     /// Where numbers are told without a key, beside the main port.
@@ -212,6 +215,7 @@ impl RouterConfig {
             revision: flags.revision,
             model_path: flags.model_path,
             tokenizer_config_path: flags.tokenizer_config_path,
+            generation: generation(&flags.generation_config),
             control_fd: flags.control_fd,
             grace: Duration::from_secs(flags.graceful_termination_timeout),
             log: LogConfig {
@@ -257,6 +261,14 @@ fn engine(flags: &Flags) -> EngineConfig {
         recovery_grace: Duration::from_secs(flags.shard_recovery_timeout),
         step_timeout: Duration::from_secs(flags.step_timeout),
         ..EngineConfig::new(&flags.shard_uds_path, flags.num_shard)
+    }
+}
+
+fn generation(given: &str) -> GenerationSource {
+    match given {
+        "auto" => GenerationSource::Model,
+        "none" | "vllm" => GenerationSource::Neutral,
+        path => GenerationSource::File(path.into()),
     }
 }
 
@@ -358,6 +370,14 @@ fn check_surroundings(flags: &Flags, check: &mut Check) {
         prefix.to_string_lossy(),
         rule,
     );
+    if let GenerationSource::File(path) = generation(&flags.generation_config) {
+        check.require(
+            path.exists(),
+            "--generation-config",
+            &flags.generation_config,
+            "it must be auto, none, vllm, or the path of a generation_config.json or of a folder with one",
+        );
+    }
     let level = &flags.log_level;
     check.require(
         EnvFilter::builder().parse(level).is_ok(),
@@ -486,6 +506,23 @@ mod tests {
             RouterConfig::new(parsed).unwrap_err().0[0].flag,
             "--shard-uds-path"
         );
+    }
+
+    #[test]
+    fn sampling_defaults_come_from_where_the_flag_says() {
+        let here = env!("CARGO_MANIFEST_DIR");
+        let path = format!("--generation-config={here}");
+        for (words, expected) in [
+            (&[][..], GenerationSource::Model),
+            (&["--generation-config=auto"], GenerationSource::Model),
+            (&["--generation-config=none"], GenerationSource::Neutral),
+            (&["--generation-config=vllm"], GenerationSource::Neutral),
+            (&[path.as_str()], GenerationSource::File(here.into())),
+        ] {
+            assert_eq!(config(words).unwrap().generation, expected);
+        }
+        let Problems(problems) = config(&["--generation-config=Auto"]).unwrap_err();
+        assert_eq!(problems[0].flag, "--generation-config");
     }
 
     #[test]

@@ -221,6 +221,7 @@ impl Supervisor {
         let mut supervisor = Self {
             overrides: Overrides {
                 tokenizer_config_path: config.tokenizer_config_path,
+                generation: config.generation,
             },
             grace: config.grace,
             state: engine.watch_state(),

@@ -79,6 +79,10 @@ pub struct Flags {
     /// How the model marks its reasoning, or none [default: what its chat template gives away].
     #[arg(long, env)]
     pub reasoning_parser: Option<String>,
+    /// Sampling defaults of the routes under /v1: `auto` (the model's generation_config.json), `none`
+    /// or `vllm` (neutral ones), or the path of such a file or of a folder with one.
+    #[arg(long, env, default_value = "auto")]
+    pub generation_config: String,
     /// An origin that browsers may call from; repeatable [default: any].
     #[arg(long, env)]
     pub cors_allow_origin: Vec<String>,

@@ -2,16 +2,18 @@
 
 use std::sync::{Arc, OnceLock};
 
-use axum::Router;
 use axum::http::Method;
-use axum::middleware::{from_fn, from_fn_with_state};
+use axum::middleware::from_fn_with_state;
 use axum::routing::{get, post};
+use axum::{Extension, Router};
 use shardline_text::ModelText;
 use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer, ExposeHeaders};
 
 use crate::engine::EngineHandle;
 use crate::http::admission::Admission;
+use crate::http::api::Routes;
 use crate::http::caller::Caller;
+use crate::http::clouds::Inner;
 use crate::http::conversation::Speech;
 use crate::http::decoding::Limits;
 use crate::http::error::ApiError;
@@ -22,7 +24,8 @@ use crate::http::model::{ModelSlot, ServedName};
 use crate::http::settings::HttpSettings;
 use crate::http::workers::Workers;
 use crate::http::{
-    auth, chat, completions, fallback, generate, health, info, messages, models, scrape, tokenize, trace,
+    chat, clouds, completions, fallback, generate, health, info, messages, models, scrape, status, tokenize,
+    trace,
 };
 
 /// What all requests share.
@@ -129,29 +132,11 @@ impl App {
 
     /// The service of all routes. With a key needed, only health is told without one.
     pub fn router(self: &Arc<Self>) -> Router {
-        let guarded = Router::new()
-            .route("/v1/chat/completions", post(chat::route))
-            .route("/v1/completions", post(completions::route))
-            .route("/v1/messages", post(messages::route))
-            .route("/v1/messages/count_tokens", post(messages::route_count))
-            .route("/v1/models", get(models::list))
-            .route("/v1/models/{*id}", get(models::one))
-            .route("/generate", post(generate::route))
-            .route("/generate_stream", post(generate::route_stream))
-            .route("/tokenize", post(tokenize::route))
-            .route("/info", get(info::route))
-            .route("/metrics", get(scrape::route))
-            .route_layer(from_fn_with_state(self.clone(), auth::require_key));
-        let compatible =
-            post(generate::route_compatible).route_layer(from_fn_with_state(self.clone(), auth::require_key));
-        Router::new()
-            .route("/", compatible.get(health::route))
-            .route("/health", get(health::route))
-            .route("/ping", get(health::route))
-            .merge(guarded)
+        table(self)
+            .finish(self)
             .method_not_allowed_fallback(fallback::method)
             .fallback(fallback::route)
-            .layer(from_fn(trace::request_span))
+            .layer(from_fn_with_state(self.clone(), trace::request_span))
             .layer(self.cors())
             .with_state(self.clone())
     }
@@ -176,4 +161,36 @@ impl App {
                 AllowOrigin::list(origins)
             })
     }
+}
+
+/// Every route with its description.
+fn table(app: &Arc<App>) -> Routes {
+    let table = Routes::default()
+        .open(health::describe("/"), get(health::route))
+        .open(health::describe("/health"), get(health::route))
+        .open(health::describe("/ping"), get(health::route))
+        .guarded(info::describe(), get(info::route))
+        .guarded(scrape::describe(), get(scrape::route))
+        .guarded(chat::describe(), post(chat::route))
+        .guarded(completions::describe(), post(completions::route))
+        .guarded(messages::describe(), post(messages::route))
+        .guarded(messages::describe_count(), post(messages::route_count))
+        .guarded(models::describe(), get(models::list))
+        .guarded(models::describe_one(), get(models::one))
+        .guarded(generate::describe(), post(generate::route))
+        .guarded(generate::describe_stream(), post(generate::route_stream))
+        .guarded(generate::describe_compatible(), post(generate::route_compatible))
+        .guarded(tokenize::describe(), post(tokenize::route))
+        .guarded(tokenize::describe_detokenize(), post(tokenize::route_detokenize))
+        .guarded(tokenize::describe_chat(), post(tokenize::route_chat))
+        .guarded(status::describe_version(), get(status::version))
+        .guarded(status::describe_load(), get(status::load));
+    // These hand on to the ones above.
+    let inner = Extension(Inner(table.inner(app)));
+    table
+        .guarded(
+            clouds::describe_invocations(),
+            post(clouds::invocations).layer(inner.clone()),
+        )
+        .guarded(clouds::describe_vertex(), post(clouds::vertex).layer(inner))
 }

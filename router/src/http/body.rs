@@ -52,6 +52,12 @@ impl JsonBody {
         self.text.len()
     }
 
+    /// The raw text, for another owner.
+    #[must_use]
+    pub fn bytes(&self) -> Bytes {
+        self.text.clone()
+    }
+
     /// The raw text.
     #[must_use]
     pub fn text(&self) -> &[u8] {

@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use crate::engine::api::EngineState;
 use crate::http::answer;
+use crate::http::api::Operation;
 use crate::http::app::App;
 
 #[derive(Serialize)]
@@ -17,6 +18,11 @@ struct Unhealthy<'a> {
     error_type: &'static str,
     phase: &'a str,
     message: &'a str,
+}
+
+/// What the document says of one of the three routes.
+pub fn describe(path: &'static str) -> Operation {
+    Operation::get(path, "Whether requests are served")
 }
 
 /// 200 without a body when requests are served, else 503 with the reason.

@@ -1,15 +1,18 @@
 //! `GET /info`
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::extract::State;
 use axum::response::Response;
+use schemars::JsonSchema;
 use serde::{Serialize, Serializer};
 
 use crate::http::answer;
+use crate::http::api::Operation;
 use crate::http::app::App;
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct Info<'a> {
     model_id: &'a str,
     model_sha: Option<&'a str>,
@@ -35,6 +38,7 @@ struct Info<'a> {
     max_batch_total_tokens: Option<u32>,
     block_size: Option<u32>,
     /// Seconds of each phase of the shard's start.
+    #[schemars(with = "Option<BTreeMap<String, f64>>")]
     start_s: Option<Phases<'a>>,
 }
 
@@ -45,6 +49,11 @@ impl Serialize for Phases<'_> {
         let phases = self.0.iter().map(|(name, ms)| (name, f64::from(*ms) / 1e3));
         serializer.collect_map(phases)
     }
+}
+
+/// What the document says of the route.
+pub fn describe() -> Operation {
+    Operation::get("/info", "What is served and within which limits").answers::<Info>()
 }
 
 /// What is served and within which limits. No secrets, no paths of the machine.

@@ -4,19 +4,21 @@ use std::sync::Arc;
 
 use axum::extract::{Path, State};
 use axum::response::Response;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::http::answer;
+use crate::http::api::Operation;
 use crate::http::app::App;
 use crate::http::problem::Dialect;
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct Models<'a> {
     object: &'static str,
     data: [Model<'a>; 1],
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct Model<'a> {
     id: &'a str,
     object: &'static str,
@@ -26,6 +28,16 @@ struct Model<'a> {
     parent: Option<()>,
     /// Most tokens of a sequence; null while the model loads.
     max_model_len: Option<u32>,
+}
+
+/// What the document says of `GET /v1/models`.
+pub fn describe() -> Operation {
+    Operation::get("/v1/models", "What is served").answers::<Models>()
+}
+
+/// What the document says of `GET /v1/models/{id}`.
+pub fn describe_one() -> Operation {
+    Operation::get("/v1/models/{*id}", "One of what is served").answers::<Model>()
 }
 
 fn model(app: &App) -> Model<'_> {

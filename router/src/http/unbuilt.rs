@@ -1,11 +1,12 @@
 //! Fields that this kind of API knows and this server does not serve yet. They are refused by
 //! name, never swallowed, unless their value asks for nothing.
 
+use std::borrow::Cow;
 use std::fmt;
 
-use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::de::{Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
-use crate::http::body::{JsonBody, explain};
 use crate::http::error::ApiError;
 
 /// A field, the values of it that ask for nothing, and what to do instead of others.
@@ -68,59 +69,6 @@ impl Unbuilt {
     }
 }
 
-/// Refuses a body that asks for something unbuilt.
-///
-/// # Errors
-/// `Unsupported` with the first such field, or what is wrong with the JSON.
-pub fn refuse_unbuilt(body: &JsonBody, table: &'static [Unbuilt]) -> Result<(), ApiError> {
-    let mut deserializer = serde_json::Deserializer::from_slice(body.text());
-    match (Scan { table })
-        .deserialize(&mut deserializer)
-        .map_err(|error| explain(None, &error))?
-    {
-        Some(unbuilt) => Err(unbuilt.refusal("")),
-        None => Ok(()),
-    }
-}
-
-struct Scan {
-    table: &'static [Unbuilt],
-}
-
-impl<'de> DeserializeSeed<'de> for Scan {
-    type Value = Option<Unbuilt>;
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
-        deserializer.deserialize_map(self)
-    }
-}
-
-impl<'de> Visitor<'de> for Scan {
-    type Value = Option<Unbuilt>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an object")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-        let mut found = None;
-        while let Some(key) = map.next_key::<std::borrow::Cow<'de, str>>()? {
-            match self.table.iter().find(|unbuilt| unbuilt.field == key) {
-                Some(unbuilt) => {
-                    let given: Given = map.next_value()?;
-                    if !given.passes(unbuilt.harmless) {
-                        found = found.or(Some(*unbuilt));
-                    }
-                }
-                None => {
-                    map.next_value::<IgnoredAny>()?;
-                }
-            }
-        }
-        Ok(found)
-    }
-}
-
 /// As much of a value as `Harmless` asks about, so that nothing large is kept.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Given {
@@ -167,6 +115,20 @@ impl Given {
 impl<'de> serde::Deserialize<'de> for Given {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_any(GivenVisitor)
+    }
+}
+
+impl JsonSchema for Given {
+    fn schema_name() -> Cow<'static, str> {
+        "Given".into()
+    }
+
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({})
     }
 }
 
@@ -224,51 +186,36 @@ impl<'de> Visitor<'de> for GivenVisitor {
 
 #[cfg(test)]
 mod tests {
-    use bytes::Bytes;
-
     use super::*;
 
-    const TABLE: &[Unbuilt] = &[
-        Unbuilt::always("tools"),
-        Unbuilt::unless("best_of", &[Harmless::Number(1.0)]),
-        Unbuilt::unless("watermark", &[Harmless::Bool(false)]),
-        Unbuilt::unless("suffix", &[Harmless::Text("")]),
-        Unbuilt::unless("documents", &[Harmless::EmptyList, Harmless::EmptyObject]),
-    ];
-
-    fn refused(text: &str) -> Option<String> {
-        let body = JsonBody::new(Bytes::copy_from_slice(text.as_bytes())).unwrap();
-        match refuse_unbuilt(&body, TABLE) {
-            Ok(()) => None,
-            Err(ApiError::Unsupported { param, .. }) => Some(param),
-            Err(error) => panic!("{error:?}"),
-        }
+    fn passes(text: &str, harmless: &[Harmless]) -> bool {
+        serde_json::from_str::<Given>(text).unwrap().passes(harmless)
     }
 
     #[test]
     fn values_that_ask_for_nothing_pass() {
-        for text in [
-            "{}",
-            r#"{"tools":null,"other":[1,{"tools":[1]}]}"#,
-            r#"{"best_of":1,"watermark":false,"suffix":""}"#,
-            r#"{"documents":[]}"#,
-            r#"{"documents":{}}"#,
+        for (text, harmless) in [
+            ("null", &[][..]),
+            ("1", &[Harmless::Number(1.0)]),
+            ("false", &[Harmless::Bool(false)]),
+            (r#""""#, &[Harmless::Text("")]),
+            ("[]", &[Harmless::EmptyList, Harmless::EmptyObject]),
+            ("{}", &[Harmless::EmptyList, Harmless::EmptyObject]),
         ] {
-            assert_eq!(refused(text), None, "{text}");
+            assert!(passes(text, harmless), "{text}");
         }
     }
 
     #[test]
-    fn values_that_ask_for_something_are_named() {
-        for (text, field) in [
-            (r#"{"tools":[]}"#, "tools"),
-            (r#"{"tools":[{"type":"function"}],"best_of":2}"#, "tools"),
-            (r#"{"best_of":2}"#, "best_of"),
-            (r#"{"watermark":true}"#, "watermark"),
-            (r#"{"suffix":" end"}"#, "suffix"),
-            (r#"{"documents":[1]}"#, "documents"),
+    fn values_that_ask_for_something_do_not() {
+        for (text, harmless) in [
+            ("[]", &[][..]),
+            ("2", &[Harmless::Number(1.0)]),
+            ("true", &[Harmless::Bool(false)]),
+            (r#"" end""#, &[Harmless::Text("")]),
+            ("[1]", &[Harmless::EmptyList]),
         ] {
-            assert_eq!(refused(text).as_deref(), Some(field), "{text}");
+            assert!(!passes(text, harmless), "{text}");
         }
     }
 }

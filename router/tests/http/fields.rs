@@ -127,3 +127,77 @@ async fn priorities_have_a_range() {
         assert_eq!(answer.status, status, "{priority}: {}", answer.text);
     }
 }
+
+#[tokio::test]
+async fn fields_that_nobody_knows_are_told_in_a_header() {
+    let server = Server::new().await;
+    let more = json!({"max_tokens": 1, "max_token": 5, "user": "me", "metadata": {"a": "b"}, "store": false});
+    let body = with(chat("Hi"), more.clone());
+    for body in [body.clone(), with(body, json!({"stream": true}))] {
+        let answer = server.post("/v1/chat/completions", body).await;
+        assert_eq!(answer.header("x-shardline-ignored-fields"), "max_token");
+    }
+    let answer = server
+        .post("/v1/completions", with(json!({"prompt": "Hi"}), more))
+        .await;
+    assert_eq!(answer.header("x-shardline-ignored-fields"), "max_token");
+    let body = json!({"inputs": "Hi", "extra": 1, "parameters": {"max_new_tokens": 1, "max_tokens": 1}});
+    for path in ["/generate", "/generate_stream", "/"] {
+        let answer = server.post(path, body.clone()).await;
+        assert_eq!(
+            answer.header("x-shardline-ignored-fields"),
+            "extra, parameters.max_tokens",
+            "{path}"
+        );
+    }
+    let answer = server
+        .post("/v1/chat/completions", with(chat("Hi"), json!({"max_tokens": 1})))
+        .await;
+    assert!(!answer.headers.contains_key("x-shardline-ignored-fields"));
+}
+
+#[tokio::test]
+async fn a_request_has_one_id_everywhere() {
+    let server = Server::new().await;
+    let send = |id: &str, body: Value| {
+        let request = http::Request::post("/v1/chat/completions")
+            .header("content-type", "application/json")
+            .header("x-request-id", id);
+        server.send(request.body(body.to_string().into()).unwrap())
+    };
+    let body = with(chat("Hi"), json!({"max_tokens": 1}));
+    let answer = send("Root=1-67891233", body.clone()).await;
+    assert_eq!(answer.header("x-request-id"), "Root=1-67891233");
+    assert_eq!(answer.json()["id"], "chatcmpl-Root=1-67891233");
+    let named = with(body.clone(), json!({"request_id": "mine"}));
+    let answer = send("theirs", named.clone()).await;
+    assert_eq!(answer.json()["id"], "chatcmpl-theirs", "the header counts first");
+    let answer = server.post("/v1/chat/completions", named).await;
+    assert_eq!(
+        (
+            answer.json()["id"].as_str().unwrap(),
+            answer.header("x-request-id")
+        ),
+        ("chatcmpl-mine", "mine")
+    );
+    let answer = server.post("/v1/chat/completions", body.clone()).await;
+    let id = answer.json()["id"].as_str().unwrap().to_owned();
+    assert_eq!(id.strip_prefix("chatcmpl-"), Some(answer.header("x-request-id")));
+    for refused in [send("theirs", json!({})).await, server.get("/nothing").await] {
+        assert!(
+            !refused.header("x-request-id").is_empty(),
+            "refusals have one too"
+        );
+    }
+    for wrong in ["two words", "é", &"x".repeat(257)] {
+        let answer = send(wrong, body.clone()).await;
+        assert_eq!(
+            (answer.status.as_u16(), &answer.json()["error"]["param"]),
+            (400, &json!("x-request-id")),
+            "{wrong}"
+        );
+        let named = with(body.clone(), json!({"request_id": wrong}));
+        let answer = server.post("/v1/chat/completions", named).await;
+        assert_eq!(answer.json()["error"]["param"], "request_id", "{wrong}");
+    }
+}

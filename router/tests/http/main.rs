@@ -8,6 +8,9 @@
 
 mod access;
 mod answers;
+mod clouds;
+mod differential;
+mod document;
 mod errors;
 mod fields;
 mod held;
@@ -20,5 +23,6 @@ mod prompts;
 mod streams;
 mod support;
 mod tls;
+mod tokens;
 mod tools;
 mod transport;

@@ -10,7 +10,7 @@ pub mod template;
 pub mod tokenizer;
 
 pub use error::LoadError;
-pub use load::{GenerationDefaults, ModelFacts, ModelText, Overrides};
+pub use load::{GenerationDefaults, GenerationSource, ModelFacts, ModelText, Overrides};
 pub use stream::{Detokenizer, StopError, StopHit, StopMatcher, StopStrings, TextSpan, TextStep, TextStream};
 pub use template::{ChatRequest, ChatTemplates, RenderedChat, TemplateError};
 pub use tokenizer::{EncodeOptions, OffsetToken, TokenizeError, Tokenizer};

@@ -4,7 +4,9 @@
 use std::path::Path;
 
 use serde_json::{Value, json};
-use shardline_text::{ChatRequest, EncodeOptions, LoadError, ModelText, Overrides, TemplateError};
+use shardline_text::{
+    ChatRequest, EncodeOptions, GenerationSource, LoadError, ModelText, Overrides, TemplateError,
+};
 
 /// A byte-level tokenizer.json of single bytes with three special tokens.
 fn tokenizer_json() -> Value {
@@ -185,17 +187,51 @@ fn an_override_replaces_template_and_tokens() {
         );
     let overrides = Overrides {
         tokenizer_config_path: Some(folder.0.path().join("other/config.json")),
+        ..Overrides::default()
     };
     let model = ModelText::load(folder.0.path(), &overrides).unwrap();
     assert_eq!(prompt(&model, &hello()).unwrap(), "<s><eot>");
     assert_eq!(model.generation.eos_token_ids, [99]);
     let missing = Overrides {
         tokenizer_config_path: Some(Path::new("missing.json").to_owned()),
+        ..Overrides::default()
     };
     assert!(matches!(
         ModelText::load(folder.0.path(), &missing),
         Err(LoadError::Io { .. })
     ));
+}
+
+#[test]
+fn sampling_defaults_can_come_from_elsewhere_and_the_ends_of_texts_stay() {
+    let folder = Folder::new().json(
+        "generation_config.json",
+        &json!({"eos_token_id": [97], "temperature": 0.6, "top_k": 20}),
+    );
+    let other = Folder::new().json(
+        "generation_config.json",
+        &json!({"eos_token_id": 98, "temperature": 0.2}),
+    );
+    let load = |generation| {
+        let overrides = Overrides {
+            generation,
+            ..Overrides::default()
+        };
+        ModelText::load(folder.0.path(), &overrides)
+    };
+    let own = load(GenerationSource::Model).unwrap().generation;
+    assert_eq!((own.temperature, own.top_k), (Some(0.6), Some(20)));
+    let neutral = load(GenerationSource::Neutral).unwrap().generation;
+    assert_eq!((neutral.temperature, neutral.top_k), (None, None));
+    assert_eq!(neutral.eos_token_ids, own.eos_token_ids);
+    let file = other.0.path().join("generation_config.json");
+    for path in [other.0.path().to_owned(), file] {
+        let read = load(GenerationSource::File(path)).unwrap().generation;
+        assert_eq!((read.temperature, read.top_k), (Some(0.2), None));
+        assert!(own.eos_token_ids.iter().all(|id| read.eos_token_ids.contains(id)));
+        assert!(read.eos_token_ids.contains(&98));
+    }
+    assert!(load(GenerationSource::File("/nowhere".into())).is_err());
 }
 
 #[test]

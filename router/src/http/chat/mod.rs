@@ -13,13 +13,23 @@ use axum::extract::{Request, State};
 use axum::response::Response;
 
 use crate::http::answer::{self, Handled};
+use crate::http::api::Operation;
 use crate::http::app::App;
 use crate::http::openai::answer::Answer;
 use crate::http::openai::shapes::Envelope;
 use crate::http::problem::Dialect;
+use crate::http::request_id::RequestId;
 use crate::http::sse::EventBody;
 use crate::http::start::start;
 use crate::http::timing;
+
+/// What the document says of the route.
+pub fn describe() -> Operation {
+    Operation::post::<types::Body>("/v1/chat/completions", "Answer a conversation")
+        .requires(&["messages"])
+        .answers::<whole::Completion>()
+        .streams()
+}
 
 /// The route.
 pub async fn route(State(app): State<Arc<App>>, request: Request) -> Response {
@@ -28,11 +38,16 @@ pub async fn route(State(app): State<Arc<App>>, request: Request) -> Response {
 
 async fn handle(app: &Arc<App>, request: Request) -> Handled {
     let began = Instant::now();
+    let id = RequestId::of(&request, &app.ids);
     let (served, body) = answer::admit(app, request).await?;
     let mut request = answer::checked(app, &served, body, validate::validate).await?;
     let (form, echo) = (request.form, std::mem::take(&mut request.echo));
+    let (id, ignored) = (
+        id.or(request.request_id.take()),
+        std::mem::take(&mut request.ignored),
+    );
     let (ready, reading) = convert::convert(app, &served, request, began).await?;
-    let envelope = Envelope::new("chatcmpl", &app.ids.text(), app.name.id());
+    let envelope = Envelope::new("chatcmpl", id.text(), app.name.id());
     let answer = stream::Told {
         answer: Answer::new(envelope, form, &ready.decoding, &ready.prompts),
         echo,
@@ -48,5 +63,7 @@ async fn handle(app: &Arc<App>, request: Request) -> Handled {
         (answer::json(body), timing::whole(&running))
     };
     response.headers_mut().extend(headers);
+    ignored.put(response.headers_mut());
+    id.put(response.headers_mut());
     Ok(response)
 }

@@ -1,12 +1,17 @@
 //! The body of `POST /v1/chat/completions`, as clients send it.
 
+use schemars::JsonSchema;
 use serde::Deserialize;
 
+use crate::http::conversation::ConversationFields;
 use crate::http::numbers::Integer;
+use crate::http::openai::types::{AnswerFields, InertFields, PromptFields, SamplingFields};
+use crate::http::structure::StructureFields;
 use crate::http::unbuilt::{Harmless, Unbuilt};
 
 /// Fields that only this route has; the conversation has its own.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(expecting = "an object")]
 pub struct ChatFields {
     /// Tokens to generate.
     pub max_completion_tokens: Option<Integer>,
@@ -19,6 +24,17 @@ pub struct ChatFields {
     /// Put the message that is continued before the answer.
     pub echo: Option<bool>,
 }
+
+/// Everything that the body may hold.
+pub type Body = (
+    ChatFields,
+    ConversationFields,
+    AnswerFields,
+    PromptFields,
+    SamplingFields,
+    StructureFields,
+    InertFields,
+);
 
 /// Fields of this route that are known and not built.
 pub const UNBUILT: &[Unbuilt] = &[

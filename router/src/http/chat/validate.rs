@@ -1,18 +1,21 @@
 //! The rules of `POST /v1/chat/completions`.
 
+use std::sync::Arc;
+
 use crate::http::body::JsonBody;
-use crate::http::chat::types::{ChatFields, UNBUILT};
+use crate::http::chat::types::{Body, ChatFields, UNBUILT};
 use crate::http::conversation::{self, Conversation};
 use crate::http::decoding::{Decoding, Limits};
 use crate::http::error::{ApiError, Rule};
+use crate::http::fields::{self, Ignored};
 use crate::http::openai::form::{AnswerForm, Logprobs, answer_form};
 use crate::http::openai::prompt_fields;
-use crate::http::openai::types::{AnswerFields, PromptFields, SamplingFields, UNBUILT as SHARED_UNBUILT};
+use crate::http::openai::types::UNBUILT as SHARED_UNBUILT;
 use crate::http::openai::validate::{self as shared, Asked};
 use crate::http::prompt::Truncation;
+use crate::http::request_id;
 use crate::http::rules::Rules;
 use crate::http::structure;
-use crate::http::unbuilt::refuse_unbuilt;
 
 /// A request that keeps every rule.
 #[derive(Clone, Debug)]
@@ -27,6 +30,10 @@ pub struct ChatRequest {
     pub(super) echo: String,
     /// How tokens are drawn.
     pub(super) decoding: Decoding,
+    /// As the body names it.
+    pub(super) request_id: Option<Arc<str>>,
+    /// Fields of the body without effect.
+    pub(super) ignored: Ignored,
 }
 
 /// Parses and checks a body.
@@ -34,26 +41,22 @@ pub struct ChatRequest {
 /// # Errors
 /// With the first field at fault.
 pub fn validate(body: &JsonBody, rules: Rules<'_>) -> Result<ChatRequest, ApiError> {
-    let chat: ChatFields = body.parse()?;
-    let answer: AnswerFields = body.parse()?;
-    let prompt: PromptFields = body.parse()?;
-    let sampling: SamplingFields = body.parse()?;
+    let (fields, ignored) = fields::read::<Body>(body, &[UNBUILT, SHARED_UNBUILT])?;
+    let (chat, conversation, answer, prompt, sampling, structure, _) = fields;
     let logprobs = Logprobs {
         prompt: prompt_fields::prompt_logprobs(&prompt, rules.limits)?,
         ..logprobs(&chat, rules.limits)?
     };
     let form = answer_form(&answer, logprobs, rules.name)?;
-    refuse_unbuilt(body, UNBUILT)?;
-    refuse_unbuilt(body, SHARED_UNBUILT)?;
     let asked = Asked {
         max_new_tokens: shared::max_tokens(chat.max_completion_tokens, chat.max_tokens, 1, rules.limits)?,
         default_max_new_tokens: rules.defaults.max_new_tokens.filter(|tokens| *tokens > 0),
         logprobs,
         cache_salt: shared::cache_salt(sampling.cache_salt.as_deref(), rules.ids)?,
-        structure: structure::openai(body.parse()?)?,
+        structure: structure::openai(structure)?,
         ..Asked::default()
     };
-    let conversation = conversation::validate(body.parse()?)?;
+    let conversation = conversation::validate(conversation)?;
     let echo = if chat.echo.unwrap_or(false) {
         conversation.last_of_assistant().unwrap_or_default().to_owned()
     } else {
@@ -68,6 +71,8 @@ pub fn validate(body: &JsonBody, rules: Rules<'_>) -> Result<ChatRequest, ApiErr
         return Err(ApiError::invalid(asked.param, Rule::Conflict, message));
     }
     Ok(ChatRequest {
+        request_id: request_id::field(answer.request_id.as_deref())?,
+        ignored,
         form,
         conversation,
         truncation: prompt_fields::truncation(&prompt, asked.max_new_tokens, rules.limits)?,

@@ -1,5 +1,6 @@
 //! How the answer of `POST /v1/chat/completions` is spelled, in one piece.
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::http::chat::stream::{Told, reason};
@@ -13,8 +14,9 @@ use crate::http::openai::prompt_logprobs::{PromptLogprobs, prompt_logprobs};
 use crate::http::openai::shapes::{FINGERPRINT, StopReason, Usage};
 use crate::http::running::Running;
 
-#[derive(Serialize)]
-struct Completion<'a> {
+/// The whole answer.
+#[derive(Serialize, JsonSchema)]
+pub struct Completion<'a> {
     id: &'a str,
     object: &'static str,
     created: u64,
@@ -28,7 +30,7 @@ struct Completion<'a> {
     prompt_logprobs: Option<PromptLogprobs>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct Choice {
     index: usize,
     message: AssistantMessage,
@@ -39,7 +41,7 @@ struct Choice {
     token_ids: Option<Vec<u32>>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct AssistantMessage {
     role: &'static str,
     /// Null when there is something else and no text.
@@ -51,14 +53,14 @@ struct AssistantMessage {
     tool_calls: Vec<ToolCall>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct ToolCall {
     id: String,
     r#type: &'static str,
     function: Function,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct Function {
     name: String,
     arguments: String,

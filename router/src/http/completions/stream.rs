@@ -1,6 +1,7 @@
 //! How the answer of `POST /v1/completions` is spelled.
 
 use bytes::BytesMut;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::engine::api::PromptToken;
@@ -62,8 +63,9 @@ impl Echoing {
     }
 }
 
-#[derive(Serialize)]
-struct Completion<'a> {
+/// The whole answer.
+#[derive(Serialize, JsonSchema)]
+pub struct Completion<'a> {
     id: &'a str,
     object: &'static str,
     created: u64,
@@ -73,7 +75,7 @@ struct Completion<'a> {
     usage: Usage,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct Choice {
     index: usize,
     text: String,

@@ -1,15 +1,20 @@
 //! The body of `POST /v1/completions`, as clients send it.
 
+use std::borrow::Cow;
 use std::fmt;
 
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Deserialize;
 use serde::de::{Deserializer, Error, SeqAccess, Unexpected, Visitor};
 
 use crate::http::numbers::Integer;
+use crate::http::openai::types::{AnswerFields, InertFields, PromptFields, SamplingFields};
+use crate::http::structure::StructureFields;
 use crate::http::unbuilt::{Harmless, Unbuilt};
 
 /// Fields that only this route has.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(expecting = "an object")]
 pub struct CompletionFields {
     /// Needed, not empty.
     pub prompt: Option<Prompt>,
@@ -28,6 +33,16 @@ pub struct CompletionFields {
     pub add_special_tokens: Option<bool>,
 }
 
+/// Everything that the body may hold.
+pub type Body = (
+    CompletionFields,
+    AnswerFields,
+    PromptFields,
+    SamplingFields,
+    StructureFields,
+    InertFields,
+);
+
 /// Fields of this route that are known and not built.
 pub const UNBUILT: &[Unbuilt] = &[
     Unbuilt::unless("suffix", &[Harmless::Text("")]),
@@ -45,6 +60,25 @@ pub enum Prompt {
     Tokens(Vec<Integer>),
     /// Several lists of token ids.
     TokenLists(Vec<Vec<Integer>>),
+}
+
+impl JsonSchema for Prompt {
+    fn schema_name() -> Cow<'static, str> {
+        "Prompt".into()
+    }
+
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({"anyOf": [
+            {"type": "string"},
+            {"type": "array", "items": {"type": "string"}},
+            {"type": "array", "items": {"type": "integer"}},
+            {"type": "array", "items": {"type": "array", "items": {"type": "integer"}}},
+        ]})
+    }
 }
 
 impl<'de> Deserialize<'de> for Prompt {

@@ -1,19 +1,22 @@
 //! The rules of `POST /v1/completions`.
 
+use std::sync::Arc;
+
 use crate::http::body::JsonBody;
 use crate::http::check;
-use crate::http::completions::types::{CompletionFields, Prompt, UNBUILT};
+use crate::http::completions::types::{Body, CompletionFields, Prompt, UNBUILT};
 use crate::http::decoding::{Decoding, Limits};
 use crate::http::error::{ApiError, Rule};
+use crate::http::fields::{self, Ignored};
 use crate::http::numbers::Integer;
 use crate::http::openai::form::{AnswerForm, Logprobs, answer_form};
 use crate::http::openai::prompt_fields;
-use crate::http::openai::types::{AnswerFields, PromptFields, SamplingFields, UNBUILT as SHARED_UNBUILT};
+use crate::http::openai::types::{PromptFields, UNBUILT as SHARED_UNBUILT};
 use crate::http::openai::validate::{self as shared, Asked};
 use crate::http::prompt::Truncation;
+use crate::http::request_id;
 use crate::http::rules::Rules;
 use crate::http::structure;
-use crate::http::unbuilt::refuse_unbuilt;
 
 /// What OpenAI generates when nobody says how much.
 const DEFAULT_MAX_TOKENS: u32 = 16;
@@ -35,6 +38,10 @@ pub struct CompletionRequest {
     pub(super) n: usize,
     /// How tokens are drawn.
     pub(super) decoding: Decoding,
+    /// As the body names it.
+    pub(super) request_id: Option<Arc<str>>,
+    /// Fields of the body without effect.
+    pub(super) ignored: Ignored,
 }
 
 /// One prompt.
@@ -51,15 +58,11 @@ pub enum PromptInput {
 /// # Errors
 /// With the first field at fault.
 pub fn validate(body: &JsonBody, rules: Rules<'_>) -> Result<CompletionRequest, ApiError> {
-    let fields: CompletionFields = body.parse()?;
-    let answer: AnswerFields = body.parse()?;
-    let prompt: PromptFields = body.parse()?;
-    let sampling: SamplingFields = body.parse()?;
+    let (fields, ignored) = fields::read::<Body>(body, &[UNBUILT, SHARED_UNBUILT])?;
+    let (fields, answer, prompt, sampling, structure, _) = fields;
     let limits = rules.limits;
     let logprobs = logprobs(&fields, &prompt, limits)?;
     let form = answer_form(&answer, logprobs, rules.name)?;
-    refuse_unbuilt(body, UNBUILT)?;
-    refuse_unbuilt(body, SHARED_UNBUILT)?;
     let echo = fields.echo.unwrap_or(false);
     // Nothing generated and the prompt echoed: the prompt is scored.
     let least = u32::from(!echo);
@@ -71,11 +74,13 @@ pub fn validate(body: &JsonBody, rules: Rules<'_>) -> Result<CompletionRequest, 
         best_of: best_of(&fields, n, form.stream, limits)?,
         scored_echo: echo && logprobs.wanted,
         cache_salt: shared::cache_salt(sampling.cache_salt.as_deref(), rules.ids)?,
-        structure: structure::openai(body.parse()?)?,
+        structure: structure::openai(structure)?,
     };
     let truncation = prompt_fields::truncation(&prompt, asked.max_new_tokens, limits)?;
     let decoding = shared::decoding(sampling, asked, limits, rules.defaults)?;
     Ok(CompletionRequest {
+        request_id: request_id::field(answer.request_id.as_deref())?,
+        ignored,
         form,
         prompts: prompts(fields.prompt.ok_or_else(|| ApiError::missing("prompt"))?, limits)?,
         echo,

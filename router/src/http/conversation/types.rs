@@ -1,5 +1,6 @@
 //! A conversation as clients send it.
 
+use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
@@ -7,7 +8,8 @@ use serde_json::{Map, Value};
 pub type Message = Map<String, Value>;
 
 /// The fields of a body that make the prompt.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(expecting = "an object")]
 pub struct ConversationFields {
     /// Needed, not empty.
     pub messages: Option<Vec<Message>>,

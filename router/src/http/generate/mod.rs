@@ -14,6 +14,7 @@ use axum::extract::{Request, State};
 use axum::response::Response;
 
 use crate::http::answer::{self, Handled};
+use crate::http::api::Operation;
 use crate::http::app::App;
 use crate::http::decoding::Decoding;
 use crate::http::problem::Dialect;
@@ -28,6 +29,28 @@ struct Route {
     streams: bool,
     /// Follows the body's `stream`, puts the prompt before the text, and answers with a list.
     compatible: bool,
+}
+
+/// What the document says of `POST /generate`.
+pub fn describe() -> Operation {
+    Operation::post::<types::Body>("/generate", "Go on from a text")
+        .requires(&["inputs"])
+        .answers::<shapes::Generated>()
+}
+
+/// What the document says of `POST /generate_stream`.
+pub fn describe_stream() -> Operation {
+    Operation::post::<types::Body>("/generate_stream", "Go on from a text, token by token")
+        .requires(&["inputs"])
+        .streams()
+}
+
+/// What the document says of `POST /`.
+pub fn describe_compatible() -> Operation {
+    Operation::post::<types::Body>("/", "Go on from a text; `stream` says in which form")
+        .requires(&["inputs"])
+        .answers::<[shapes::Generated; 1]>()
+        .streams()
 }
 
 /// `POST /generate`
@@ -80,6 +103,7 @@ async fn handle(app: &Arc<App>, request: Request, route: Route) -> Handled {
         (answer::json(body), timing::whole(&running))
     };
     response.headers_mut().extend(headers);
+    request.ignored.put(response.headers_mut());
     Ok(response)
 }
 

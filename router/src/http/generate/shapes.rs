@@ -1,5 +1,6 @@
 //! The pieces of native answers.
 
+use schemars::JsonSchema;
 use serde::Serialize;
 use shardline_text::Tokenizer;
 
@@ -7,7 +8,7 @@ use crate::engine::api::PromptToken;
 use crate::session::{End, TextToken};
 
 /// An answer in one piece.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct Generated {
     /// All of it.
     pub generated_text: String,
@@ -17,7 +18,7 @@ pub struct Generated {
 }
 
 /// What is told of the sequence that is answered.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct Details {
     /// Of that sequence.
     #[serde(flatten)]
@@ -28,7 +29,7 @@ pub struct Details {
 }
 
 /// A sequence that was generated and not answered.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct OtherSequence {
     /// All of it.
     pub generated_text: String,
@@ -38,7 +39,7 @@ pub struct OtherSequence {
 }
 
 /// What is told of a sequence.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct Sequence {
     /// `length`, `eos_token` or `stop_sequence`.
     pub finish_reason: &'static str,
@@ -56,7 +57,7 @@ pub struct Sequence {
 }
 
 /// A token of the prompt.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct PrefillToken {
     id: u32,
     text: String,
@@ -65,7 +66,7 @@ pub struct PrefillToken {
 }
 
 /// A token of the answer.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct Token {
     id: u32,
     text: String,

@@ -1,5 +1,6 @@
 //! The bodies of the native routes, as clients send them.
 
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::http::numbers::{Integer, Number};
@@ -8,7 +9,8 @@ use crate::http::structure::GrammarField;
 use crate::http::unbuilt::{Given, Harmless, Unbuilt};
 
 /// `POST /generate`, `/generate_stream` and `/`.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(expecting = "an object")]
 pub struct GenerateFields {
     /// Needed, not empty.
     pub inputs: Option<String>,
@@ -18,8 +20,12 @@ pub struct GenerateFields {
     pub stream: Option<bool>,
 }
 
+/// Everything that the body may hold.
+pub type Body = (GenerateFields,);
+
 /// Everything about a generation but its text.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(expecting = "an object")]
 pub struct Parameters {
     /// Draw tokens, or take the likeliest. Absent: yes without `parameters`, no with them.
     pub do_sample: Option<bool>,

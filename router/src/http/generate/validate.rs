@@ -5,7 +5,8 @@ use crate::http::body::JsonBody;
 use crate::http::check;
 use crate::http::decoding::{Decoding, Limits, StopStrings};
 use crate::http::error::{ApiError, Rule};
-use crate::http::generate::types::{GenerateFields, Parameters, UNBUILT_WATERMARK};
+use crate::http::fields::{self, Ignored, names};
+use crate::http::generate::types::{Body, Parameters, UNBUILT_WATERMARK};
 use crate::http::model::ServedName;
 use crate::http::numbers::{Integer, Number};
 use crate::http::prompt::{End, Truncation};
@@ -34,6 +35,8 @@ pub struct GenerateRequest {
     pub(super) top_n_tokens: u32,
     /// What the body says; only `/` follows it.
     pub(super) stream: bool,
+    /// Fields of the body without effect.
+    pub(super) ignored: Ignored,
 }
 
 /// Parses and checks a body.
@@ -58,7 +61,8 @@ fn check_fields(
     limits: &Limits,
     name: &ServedName,
 ) -> Result<GenerateRequest, ApiError> {
-    let fields: GenerateFields = body.parse()?;
+    let inside = [("parameters", names::<Parameters>())];
+    let ((fields,), ignored) = fields::read_with::<Body>(body, &[], &inside)?;
     let inputs = fields.inputs.ok_or_else(|| ApiError::missing("inputs"))?;
     if inputs.is_empty() {
         return Err(ApiError::invalid(
@@ -113,6 +117,7 @@ fn check_fields(
     }
     Ok(GenerateRequest {
         inputs,
+        ignored,
         truncate,
         return_full_text,
         details,

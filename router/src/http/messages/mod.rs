@@ -13,12 +13,31 @@ use axum::extract::{Request, State};
 use axum::response::Response;
 
 use crate::http::answer::{self, Handled};
+use crate::http::api::Operation;
 use crate::http::app::App;
 use crate::http::conversation;
 use crate::http::problem::Dialect;
 use crate::http::sse::EventBody;
 use crate::http::start::start;
 use crate::http::timing;
+
+/// What the document says of `POST /v1/messages`.
+pub fn describe() -> Operation {
+    Operation::post::<types::Body>("/v1/messages", "Answer a conversation, in Anthropic's interface")
+        .requires(&["model", "messages", "max_tokens"])
+        .answers::<serde_json::Value>()
+        .streams()
+}
+
+/// What the document says of `POST /v1/messages/count_tokens`.
+pub fn describe_count() -> Operation {
+    Operation::post::<types::Body>(
+        "/v1/messages/count_tokens",
+        "How many tokens a conversation's prompt has",
+    )
+    .requires(&["model", "messages"])
+    .answers::<serde_json::Value>()
+}
 
 /// The route of an answer.
 pub async fn route(State(app): State<Arc<App>>, request: Request) -> Response {
@@ -30,6 +49,7 @@ async fn handle(app: &Arc<App>, request: Request) -> Handled {
     let (served, body) = answer::admit(app, request).await?;
     let request = answer::checked(app, &served, body, validate::validate).await?;
     let streamed = request.stream;
+    let ignored = request.ignored.clone();
     let stop_sequences = request.decoding.stop.strings.clone();
     let (ready, reading) = convert::convert(app, &served, request, began).await?;
     let told = stream::Told {
@@ -49,6 +69,7 @@ async fn handle(app: &Arc<App>, request: Request) -> Handled {
         (answer::json(body), timing::whole(&running))
     };
     response.headers_mut().extend(headers);
+    ignored.put(response.headers_mut());
     Ok(response)
 }
 

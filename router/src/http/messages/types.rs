@@ -1,13 +1,16 @@
 //! The body of `POST /v1/messages`, as clients of Anthropic's interface send it.
 
+use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use crate::http::numbers::{Integer, Number};
+use crate::http::openai::types::InertFields;
 use crate::http::unbuilt::{Harmless, Unbuilt};
 
 /// Everything is optional and null is absent; the rules are in `validate`.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(expecting = "an object")]
 pub struct MessagesFields {
     /// Needed.
     pub model: Option<String>,
@@ -37,8 +40,12 @@ pub struct MessagesFields {
     pub chat_template_kwargs: Option<Map<String, Value>>,
 }
 
+/// Everything that the body may hold.
+pub type Body = (MessagesFields, InertFields);
+
 /// `tool_choice`
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(expecting = "an object")]
 pub struct ToolChoiceFields {
     /// auto, any, tool, none
     #[serde(rename = "type")]
@@ -50,7 +57,8 @@ pub struct ToolChoiceFields {
 }
 
 /// `thinking`
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(expecting = "an object")]
 pub struct ThinkingFields {
     /// enabled, disabled, adaptive
     #[serde(rename = "type")]

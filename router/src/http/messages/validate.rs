@@ -7,12 +7,12 @@ use crate::http::check;
 use crate::http::conversation::{self, Tool, ToolChoice, Tools, wrong_type};
 use crate::http::decoding::Decoding;
 use crate::http::error::{ApiError, Rule};
+use crate::http::fields::{self, Ignored};
 use crate::http::messages::blocks::{self, Message};
-use crate::http::messages::types::{MessagesFields, ThinkingFields, ToolChoiceFields, UNBUILT};
+use crate::http::messages::types::{Body, MessagesFields, ThinkingFields, ToolChoiceFields, UNBUILT};
 use crate::http::openai::types::{OneOrMany, SamplingFields};
 use crate::http::openai::validate::{self as shared, Asked};
 use crate::http::rules::Rules;
-use crate::http::unbuilt::refuse_unbuilt;
 
 const MAX_MESSAGES: usize = 16_384;
 
@@ -40,6 +40,8 @@ pub struct MessagesRequest {
     pub(super) dialogue: Dialogue,
     /// How tokens are drawn.
     pub(super) decoding: Decoding,
+    /// Fields of the body without effect.
+    pub(super) ignored: Ignored,
 }
 
 /// Parses and checks a body.
@@ -47,8 +49,7 @@ pub struct MessagesRequest {
 /// # Errors
 /// With the first field at fault.
 pub fn validate(body: &JsonBody, rules: Rules<'_>) -> Result<MessagesRequest, ApiError> {
-    let fields: MessagesFields = body.parse()?;
-    refuse_unbuilt(body, UNBUILT)?;
+    let ((fields, _), ignored) = fields::read::<Body>(body, &[UNBUILT])?;
     let Some(max_tokens) = fields.max_tokens else {
         return Err(ApiError::missing("max_tokens"));
     };
@@ -68,6 +69,7 @@ pub fn validate(body: &JsonBody, rules: Rules<'_>) -> Result<MessagesRequest, Ap
         stream: fields.stream.unwrap_or(false),
         dialogue: dialogue(fields, rules)?,
         decoding,
+        ignored,
     })
 }
 
@@ -76,8 +78,7 @@ pub fn validate(body: &JsonBody, rules: Rules<'_>) -> Result<MessagesRequest, Ap
 /// # Errors
 /// With the first field at fault.
 pub fn validate_count(body: &JsonBody, rules: Rules<'_>) -> Result<Dialogue, ApiError> {
-    let fields: MessagesFields = body.parse()?;
-    refuse_unbuilt(body, UNBUILT)?;
+    let ((fields, _), _) = fields::read::<Body>(body, &[UNBUILT])?;
     dialogue(fields, rules)
 }
 

@@ -1,8 +1,10 @@
 //! What chat and completion answers have in common: who answers whom, and how a choice ends.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use bytes::BytesMut;
+use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::Serialize;
 use shardline_text::Tokenizer;
 
@@ -91,6 +93,20 @@ impl Answer {
 /// Token ids that are shared with the request they came from.
 #[derive(Clone, Debug)]
 pub struct TokenIds(Arc<[u32]>);
+
+impl JsonSchema for TokenIds {
+    fn schema_name() -> Cow<'static, str> {
+        "TokenIds".into()
+    }
+
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        Vec::<u32>::json_schema(generator)
+    }
+}
 
 impl Serialize for TokenIds {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {

@@ -1,5 +1,6 @@
 //! Log-probabilities in OpenAI's two shapes.
 
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::{Map, Number, Value};
 
@@ -11,7 +12,7 @@ use crate::session::Settled;
 const LEAST: f32 = -9999.0;
 
 /// `choices[].logprobs` of a chat answer.
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default, Serialize, JsonSchema)]
 pub struct ChatLogprobs {
     /// One entry a token.
     pub content: Vec<ChatToken>,
@@ -20,14 +21,14 @@ pub struct ChatLogprobs {
 }
 
 /// One token of a chat answer.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct ChatToken {
     #[serde(flatten)]
     token: Candidate,
     top_logprobs: Vec<Candidate>,
 }
 
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 struct Candidate {
     token: String,
     logprob: f32,
@@ -56,7 +57,7 @@ impl ChatLogprobs {
 }
 
 /// `choices[].logprobs` of a completion.
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default, Serialize, JsonSchema)]
 pub struct CompletionLogprobs {
     /// Where each token begins, in characters of the choice's text.
     text_offset: Vec<u32>,

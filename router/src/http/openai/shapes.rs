@@ -3,6 +3,7 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use bytes::{BufMut, BytesMut};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::http::openai::form::AnswerForm;
@@ -15,7 +16,7 @@ pub const FINGERPRINT: &str = concat!("shardline-", env!("CARGO_PKG_VERSION"));
 pub const DONE: &[u8] = b"data: [DONE]\n\n";
 
 /// Tokens of a request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Usage {
     prompt_tokens: u32,
     completion_tokens: u32,
@@ -25,12 +26,12 @@ pub struct Usage {
     completion_tokens_details: Option<CompletionDetails>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 struct PromptDetails {
     cached_tokens: u32,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 struct CompletionDetails {
     reasoning_tokens: u32,
 }
@@ -144,7 +145,7 @@ pub fn finish_reason(end: &End) -> &'static str {
 }
 
 /// Which stop string or token ended the text; null for EOS and for everything else.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(untagged)]
 pub enum StopReason {
     /// A token of the request's own.

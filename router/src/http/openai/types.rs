@@ -2,16 +2,20 @@
 //!
 //! Everything is optional and null is absent. Rules are in `validate`.
 
+use std::borrow::Cow;
 use std::fmt;
 
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Deserialize;
 use serde::de::{Deserializer, SeqAccess, Visitor};
+use serde_json::{Map, Value};
 
 use crate::http::numbers::{Integer, Number};
 use crate::http::unbuilt::{Harmless, Unbuilt};
 
 /// How to draw tokens and when to end.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(expecting = "an object")]
 pub struct SamplingFields {
     /// 0 is greedy.
     pub temperature: Option<Number>,
@@ -56,7 +60,8 @@ pub struct SamplingFields {
 }
 
 /// What is done with the prompt.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(expecting = "an object")]
 pub struct PromptFields {
     /// Tell the prompt's log-probabilities and those of this many most likely tokens; -1 is as many
     /// as there are.
@@ -68,7 +73,8 @@ pub struct PromptFields {
 }
 
 /// Which model, and in which form the answer comes.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(expecting = "an object")]
 pub struct AnswerFields {
     /// Absent, empty, `tgi`, `dummy` and the own name are the base model.
     pub model: Option<String>,
@@ -80,10 +86,35 @@ pub struct AnswerFields {
     pub return_token_ids: Option<bool>,
     /// Write `token_id:7` where a token's text would stand.
     pub return_tokens_as_token_ids: Option<bool>,
+    /// The id of the answer behind its prefix, unless the header `x-request-id` says it.
+    pub request_id: Option<String>,
+}
+
+/// Fields that are taken and change nothing: what they ask for has no meaning on a server of one's
+/// own.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(expecting = "an object")]
+#[allow(dead_code, reason = "only their types are checked")]
+pub struct InertFields {
+    /// The end user.
+    user: Option<String>,
+    /// The end user, too.
+    safety_identifier: Option<String>,
+    /// Notes of the client's.
+    metadata: Option<Map<String, Value>>,
+    /// Whether the provider keeps the answer.
+    store: Option<bool>,
+    /// What the provider charges.
+    service_tier: Option<String>,
+    /// A hint for routing; the prefix cache works without.
+    prompt_cache_key: Option<String>,
+    /// How long the provider keeps a prompt.
+    prompt_cache_retention: Option<String>,
 }
 
 /// See `AnswerFields`.
-#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, JsonSchema)]
+#[serde(expecting = "an object")]
 pub struct StreamOptions {
     /// A last chunk with `usage`.
     pub include_usage: Option<bool>,
@@ -112,6 +143,20 @@ pub const UNBUILT: &[Unbuilt] = &[
 /// A string, or a list of them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OneOrMany(pub Vec<String>);
+
+impl JsonSchema for OneOrMany {
+    fn schema_name() -> Cow<'static, str> {
+        "OneOrMany".into()
+    }
+
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]})
+    }
+}
 
 impl<'de> Deserialize<'de> for OneOrMany {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -144,6 +189,20 @@ impl<'de> Deserialize<'de> for OneOrMany {
 /// An object from token id, written as a string, to bias.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct LogitBias(pub Vec<(String, Number)>);
+
+impl JsonSchema for LogitBias {
+    fn schema_name() -> Cow<'static, str> {
+        "LogitBias".into()
+    }
+
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({"type": "object", "additionalProperties": {"type": "number"}})
+    }
+}
 
 impl<'de> Deserialize<'de> for LogitBias {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {

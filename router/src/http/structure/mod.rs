@@ -8,7 +8,7 @@ mod validate;
 
 use std::sync::Arc;
 
-pub use types::GrammarField;
+pub use types::{GrammarField, StructureFields};
 pub use validate::{native, openai};
 
 use crate::engine::api::Grammar;

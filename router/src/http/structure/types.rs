@@ -1,10 +1,12 @@
 //! The fields that ask for a structure, as clients send them.
 
+use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::Value;
 
 /// Of OpenAI's routes.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(expecting = "an object")]
 pub struct StructureFields {
     /// OpenAI's and TGI's.
     pub response_format: Option<ResponseFormat>,
@@ -23,7 +25,8 @@ pub struct StructureFields {
 }
 
 /// `response_format`
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(expecting = "an object")]
 pub struct ResponseFormat {
     /// text, json_object, json_schema; TGI's json, regex.
     #[serde(rename = "type")]
@@ -36,14 +39,16 @@ pub struct ResponseFormat {
 
 /// OpenAI's `json_schema`; its `name`, `description` and `strict` change nothing here: a schema is
 /// always kept.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(expecting = "an object")]
 pub struct NamedSchema {
     /// Absent: any JSON object.
     pub schema: Option<Value>,
 }
 
 /// `structured_outputs`
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(expecting = "an object")]
 pub struct StructuredOutputs {
     /// A schema, or a schema as text.
     pub json: Option<Value>,
@@ -64,7 +69,8 @@ pub struct StructuredOutputs {
 }
 
 /// `grammar` of the native routes.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(expecting = "an object")]
 pub struct GrammarField {
     /// json, json_object, json_schema, regex.
     #[serde(rename = "type")]

@@ -1,6 +1,7 @@
 //! Sampling defaults of a model.
 
-use super::files::JsonFile;
+use super::GenerationSource;
+use super::files::{self, JsonFile};
 use crate::error::LoadError;
 
 /// What generation_config.json recommends; `None` where it says nothing.
@@ -39,6 +40,27 @@ impl GenerationDefaults {
             repetition_penalty: config.number("repetition_penalty")?,
             max_new_tokens: config.count("max_new_tokens")?,
         })
+    }
+
+    /// Puts other defaults in the place of the model's.
+    pub(super) fn replace(&mut self, source: &GenerationSource) -> Result<(), LoadError> {
+        let mut other = match source {
+            GenerationSource::Model => return Ok(()),
+            GenerationSource::Neutral => Self::default(),
+            GenerationSource::File(path) => {
+                let path = if path.is_dir() {
+                    path.join("generation_config.json")
+                } else {
+                    path.clone()
+                };
+                Self::read(&files::read_object(&path)?)?
+            }
+        };
+        for id in &self.eos_token_ids {
+            other.add_eos(*id);
+        }
+        *self = other;
+        Ok(())
     }
 
     /// Adds a token that ends a text.

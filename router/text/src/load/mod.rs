@@ -21,6 +21,20 @@ use crate::tokenizer::{TokenizeError, Tokenizer};
 pub struct Overrides {
     /// A file of the shape of tokenizer_config.json: its chat template, BOS and EOS replace the model's.
     pub tokenizer_config_path: Option<PathBuf>,
+    /// Where sampling defaults come from.
+    pub generation: GenerationSource,
+}
+
+/// Where sampling defaults come from. The tokens that end a text are facts of the model and stay.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum GenerationSource {
+    /// The model's own files.
+    #[default]
+    Model,
+    /// Nowhere: what a request leaves out is neutral.
+    Neutral,
+    /// A file of the shape of generation_config.json, or a folder with one.
+    File(PathBuf),
 }
 
 /// The spellings of the tokens that templates may write.
@@ -54,6 +68,12 @@ pub struct ModelText {
 impl ModelText {
     /// Reads a model folder, or a `.gguf` file.
     pub fn load(path: &Path, overrides: &Overrides) -> Result<Self, LoadError> {
+        let mut text = Self::load_own(path, overrides)?;
+        text.generation.replace(&overrides.generation)?;
+        Ok(text)
+    }
+
+    fn load_own(path: &Path, overrides: &Overrides) -> Result<Self, LoadError> {
         if path.is_dir() {
             if path.join("tokenizer.json").is_file() {
                 return folder::load(path, overrides);
