@@ -97,7 +97,12 @@ struct Choice {
 pub async fn collect(running: &mut Running, echoing: &Echoing) -> Result<Vec<u8>, ApiError> {
     let answer = &echoing.answer;
     let collected = openai::collect::collect(running, answer, |_, _| {}).await?;
-    let choices = openai::collect::best(collected, echoing.n)
+    let answered = if answer.choices_per_prompt() > echoing.n {
+        openai::collect::best(collected, echoing.n)
+    } else {
+        collected
+    };
+    let choices = answered
         .into_iter()
         .enumerate()
         .map(|(index, choice)| Choice {

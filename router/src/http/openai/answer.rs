@@ -53,6 +53,12 @@ impl Answer {
         }
     }
 
+    /// Choices that run for each prompt.
+    #[must_use]
+    pub fn choices_per_prompt(&self) -> usize {
+        self.choices_per_prompt
+    }
+
     /// Which prompt a choice belongs to.
     #[must_use]
     pub fn prompt_of(&self, choice: usize) -> usize {

@@ -102,7 +102,8 @@ pub async fn collect(
     Ok(choices)
 }
 
-/// The `n` most likely choices of each prompt, prompt after prompt, the most likely ones first.
+/// The `n` most likely choices of each prompt, prompt after prompt, the most likely ones first. For
+/// more than `n` choices a prompt alone: otherwise their order is that in which they were asked for.
 #[must_use]
 pub fn best(mut choices: Vec<Collected>, n: usize) -> Vec<Collected> {
     choices.sort_by(|one, other| {
