@@ -39,13 +39,11 @@ impl Routes {
     }
 
     /// The guarded routes without their guard, for a route that hands on what it guards itself.
-    #[must_use]
     pub fn inner(&self, app: &Arc<App>) -> Router {
         self.guarded.clone().with_state(app.clone())
     }
 
     /// All routes, with those of the document.
-    #[must_use]
     pub fn finish(mut self, app: &Arc<App>) -> Router<Arc<App>> {
         let page = Operation::get("/docs", "This document, for people").text("text/html");
         self = self.guarded(page, get(page::route));
