@@ -35,9 +35,7 @@ def write_keys(path: Path, *entries: dict) -> None:
 @pytest.fixture(scope="module")
 def key_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("keys") / "keys.json"
-    write_keys(
-        path, entry(ALICE, "alice", requests_per_minute=1), entry(BOB, "bob", tokens_per_minute=600)
-    )
+    write_keys(path, entry(ALICE, "alice", requests_per_minute=1), entry(BOB, "bob", tokens_per_minute=600))
     return path
 
 
