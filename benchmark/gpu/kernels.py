@@ -223,7 +223,7 @@ def prefill(limits: Limits, sequences: int, tokens: int) -> Row:
 
 
 def sampling(limits: Limits, rows: int, cuts: bool) -> Row:
-    logits = torch.randn(4, rows, VOCABULARY, device=DEVICE).to(BF16)
+    logits = torch.randn(4, rows, VOCABULARY, device=DEVICE)
     numbers = torch.tensor([[0.8, 50.0, 0.95, 0.0]] if cuts else [[0.0, 0.0, 1.0, 0.0]], device=DEVICE)
     table = SamplingTable(numbers.repeat(rows, 1), torch.arange(rows, device=DEVICE))
     scratch = SamplingScratch.allocate(rows, VOCABULARY, DEVICE)
@@ -236,7 +236,7 @@ def sampling(limits: Limits, rows: int, cuts: bool) -> Row:
 
     name = "top-k 50, top-p 0.95" if cuts else "greedy"
     torch_us = 0.0 if cuts else graph_us(lambda i: logits[i % 4].argmax(-1))
-    size = rows * VOCABULARY * 2
+    size = rows * VOCABULARY * 4
     return Row(f"sampling, {name}, {rows} rows", graph_us(ours), torch_us, size / limits.read_bytes_s * 1e6)
 
 
