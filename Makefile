@@ -17,6 +17,8 @@ TORCH_INDEX ?=
 PYTHON ?=
 # Cases of each property test in `make fuzz`.
 FUZZ_CASES ?= 20000
+# Seconds for each fuzz target in `make fuzz`.
+FUZZ_SECONDS ?= 60
 # More arguments for pytest, as in `make test PYTEST_ARGS="-k goldens"`.
 PYTEST_ARGS ?=
 
@@ -103,9 +105,11 @@ bench-gpu: $(STAMPS)/installed ## measure the whole server on the GPU of this ma
 	@cargo build --release -p shardline-load
 	PATH="$(abspath $(VENV)/bin):$$PATH" $(PY) benchmark/gpu.py
 
-fuzz: $(STAMPS)/demo-model ## run the property tests with FUZZ_CASES cases each (parsers, templates, streams, scheduler)
+fuzz: $(STAMPS)/demo-model ## run the property tests with FUZZ_CASES cases each, then every target of fuzz/ for FUZZ_SECONDS
 	@$(EXPORT_DEMO_MODEL)
-	PROPTEST_CASES=$(FUZZ_CASES) cargo test --release -p shardline-scheduler -p shardline-text -p shardline-parse -p shardline-proto
+	PROPTEST_CASES=$(FUZZ_CASES) cargo test --release -p shardline-scheduler -p shardline-text -p shardline-parse -p shardline-proto -p shardline-endpoint
+	PROPTEST_CASES=$(FUZZ_CASES) cargo test --release -p shardline-router damaged
+	packaging/fuzz.sh $(FUZZ_SECONDS)
 
 golden: $(STAMPS)/installed $(STAMPS)/test-tools ## make the oracle's tokens anew (integration-tests/golden)
 	@$(PY) integration-tests/golden/make.py

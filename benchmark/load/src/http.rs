@@ -3,7 +3,7 @@
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
@@ -33,11 +33,7 @@ pub async fn run(args: HttpArgs) -> io::Result<HttpReport> {
     let start = Instant::now();
     let mut clients = JoinSet::new();
     for _ in 0..args.concurrency.min(prompts) {
-        clients.spawn(client(
-            args.address.clone(),
-            Arc::clone(&bodies),
-            Arc::clone(&next),
-        ));
+        clients.spawn(client(args.clone(), Arc::clone(&bodies), Arc::clone(&next)));
     }
     let mut answered = Vec::with_capacity(prompts);
     while let Some(done) = clients.join_next().await {
@@ -47,11 +43,16 @@ pub async fn run(args: HttpArgs) -> io::Result<HttpReport> {
 }
 
 async fn client(
-    address: String,
+    args: HttpArgs,
     bodies: Arc<Vec<String>>,
     next: Arc<AtomicUsize>,
 ) -> io::Result<Vec<Answered>> {
-    let mut connection = TcpStream::connect(&address).await?;
+    let address = &args.address;
+    let header = args
+        .header
+        .as_ref()
+        .map_or_else(String::new, |line| format!("{line}\r\n"));
+    let mut connection = TcpStream::connect(address).await?;
     connection.set_nodelay(true)?;
     let mut answered = Vec::new();
     loop {
@@ -59,8 +60,12 @@ async fn client(
         let Some(body) = bodies.get(index) else {
             return Ok(answered);
         };
+        if args.pause_ms > 0 {
+            let pause = crate::prompt::pause_ms(args.seed, index, args.pause_ms);
+            tokio::time::sleep(Duration::from_millis(pause)).await;
+        }
         let request = format!(
-            "POST /v1/completions HTTP/1.1\r\nhost: {address}\r\ncontent-type: application/json\r\n\
+            "POST /v1/completions HTTP/1.1\r\nhost: {address}\r\ncontent-type: application/json\r\n{header}\
              content-length: {}\r\n\r\n{body}",
             body.len()
         );

@@ -49,6 +49,12 @@ struct HttpArgs {
     /// Threads of this program.
     #[arg(long, default_value_t = 1)]
     threads: usize,
+    /// Mean pause of a client before each request, in milliseconds; each lasts up to twice as long.
+    #[arg(long, default_value_t = 0)]
+    pause_ms: u64,
+    /// A header line that is sent with each request.
+    #[arg(long)]
+    header: Option<String>,
 }
 
 #[derive(Args, Clone, Copy)]

@@ -13,6 +13,11 @@ impl SplitMix {
     }
 }
 
+/// The pause before request number `index`: evenly spread up to twice the mean.
+pub fn pause_ms(seed: u64, index: usize, mean_ms: u64) -> u64 {
+    SplitMix(!seed.wrapping_mul(0x1_0000_0001).wrapping_add(index as u64)).next() % (2 * mean_ms + 1)
+}
+
 /// The body of request number `index`.
 pub fn body(seed: u64, index: usize, prompt_tokens: usize, output_tokens: usize, vocabulary: u32) -> String {
     let mut random = SplitMix(seed.wrapping_mul(0x1_0000_0001).wrapping_add(index as u64));

@@ -1,8 +1,10 @@
 //! What runs beside the serving: files that are followed, numbers on a port of their own, health for
 //! the launcher.
 
+use std::fs::Permissions;
 use std::future::pending;
 use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
@@ -73,10 +75,12 @@ pub(super) fn tell_health(path: Option<&Path>, app: &Arc<App>) -> Result<Beside,
     };
     // What an earlier router has left; one that lives would hold the shards' sockets as well.
     let _ = std::fs::remove_file(path);
-    let listener = UnixListener::bind(path).map_err(|error| Failure::Health {
+    let failed = |error| Failure::Health {
         path: path.to_owned(),
         error,
-    })?;
+    };
+    let listener = UnixListener::bind(path).map_err(failed)?;
+    std::fs::set_permissions(path, Permissions::from_mode(0o600)).map_err(failed)?;
     Ok(Beside::start(http::serve_local(listener, app.health_router())))
 }
 

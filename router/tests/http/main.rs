@@ -9,6 +9,7 @@
 mod access;
 mod answers;
 mod clouds;
+mod damaged;
 mod differential;
 mod document;
 mod errors;
