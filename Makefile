@@ -105,10 +105,12 @@ bench-gpu: $(STAMPS)/installed ## measure the whole server on the GPU of this ma
 	@cargo build --release -p shardline-load
 	PATH="$(abspath $(VENV)/bin):$$PATH" $(PY) benchmark/gpu.py
 
-fuzz: $(STAMPS)/demo-model ## run the property tests with FUZZ_CASES cases each, then every target of fuzz/ for FUZZ_SECONDS
+fuzz: $(STAMPS)/installed $(STAMPS)/test-tools ## run the property tests with FUZZ_CASES cases each, schemathesis, every target of fuzz/ for FUZZ_SECONDS
 	@$(EXPORT_DEMO_MODEL)
 	PROPTEST_CASES=$(FUZZ_CASES) cargo test --release -p shardline-scheduler -p shardline-text -p shardline-parse -p shardline-proto -p shardline-endpoint
 	PROPTEST_CASES=$(FUZZ_CASES) cargo test --release -p shardline-router damaged
+	cargo build --release -p shardline-router -p shardline-mock-shard --bins
+	$(PY) integration-tests/fuzz_schema.py
 	packaging/fuzz.sh $(FUZZ_SECONDS)
 
 golden: $(STAMPS)/installed $(STAMPS)/test-tools ## make the oracle's tokens anew (integration-tests/golden)
