@@ -24,8 +24,8 @@ use crate::http::model::{ModelSlot, ServedName};
 use crate::http::settings::HttpSettings;
 use crate::http::workers::Workers;
 use crate::http::{
-    chat, clouds, completions, fallback, generate, health, info, messages, models, scrape, status, tokenize,
-    trace,
+    chat, clouds, completions, fallback, generate, health, info, messages, models, responses, scrape, status,
+    tokenize, trace,
 };
 
 /// What all requests share.
@@ -175,6 +175,7 @@ fn table(app: &Arc<App>) -> Routes {
         .guarded(completions::describe(), post(completions::route))
         .guarded(messages::describe(), post(messages::route))
         .guarded(messages::describe_count(), post(messages::route_count))
+        .guarded(responses::describe(), post(responses::route))
         .guarded(models::describe(), get(models::list))
         .guarded(models::describe_one(), get(models::one))
         .guarded(generate::describe(), post(generate::route))

@@ -35,6 +35,7 @@ mod openai;
 mod problem;
 mod prompt;
 mod request_id;
+mod responses;
 mod rules;
 mod running;
 mod scrape;

@@ -21,6 +21,7 @@ mod messages;
 mod native;
 mod pages;
 mod prompts;
+mod responses;
 mod streams;
 mod support;
 mod tls;

@@ -24,4 +24,4 @@ pub use render::{encode, render};
 pub use speech::Speech;
 pub use tools::{Tool, ToolChoice, Tools, check_count};
 pub use types::{ConversationFields, Message};
-pub use validate::{Conversation, Opening, validate, wrong_type};
+pub use validate::{Conversation, Opening, set_effort, validate, wrong_type};

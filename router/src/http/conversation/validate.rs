@@ -130,7 +130,7 @@ pub fn validate(fields: ConversationFields) -> Result<Conversation, ApiError> {
     }
     let mut template_variables = fields.chat_template_kwargs.unwrap_or_default();
     if let Some(effort) = fields.reasoning_effort {
-        set_effort(effort, &mut template_variables)?;
+        set_effort("reasoning_effort", effort, &mut template_variables)?;
     }
     Ok(Conversation {
         messages: messages(fields.messages.ok_or_else(|| ApiError::missing("messages"))?)?,
@@ -147,14 +147,17 @@ pub fn validate(fields: ConversationFields) -> Result<Conversation, ApiError> {
 
 /// Tells the template how much to reason, in the words that templates know. What the client sets
 /// by name comes first.
-pub fn set_effort(effort: String, variables: &mut Map<String, Value>) -> Result<(), ApiError> {
+///
+/// # Errors
+/// When it is none of the known words.
+pub fn set_effort(param: &str, effort: String, variables: &mut Map<String, Value>) -> Result<(), ApiError> {
     if !EFFORTS.contains(&effort.as_str()) {
         let given: String = effort.chars().take(40).collect();
         let message = format!(
-            "`reasoning_effort` must be one of {}. Given: `{given}`",
+            "`{param}` must be one of {}. Given: `{given}`",
             EFFORTS.join(", ")
         );
-        return Err(ApiError::invalid("reasoning_effort", Rule::Value, message));
+        return Err(ApiError::invalid(param, Rule::Value, message));
     }
     if effort == "none" {
         for switch in ["enable_thinking", "thinking"] {

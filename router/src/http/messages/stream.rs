@@ -87,7 +87,9 @@ fn content(part: HeardPart) -> Value {
     match part {
         HeardPart::Reasoning(text) => json!({"type": "thinking", "thinking": text, "signature": ""}),
         HeardPart::Text(text) => json!({"type": "text", "text": text}),
-        HeardPart::Call(HeardCall { id, name, arguments }) => {
+        HeardPart::Call(HeardCall {
+            id, name, arguments, ..
+        }) => {
             // Arguments that were cut off are no object: they are shown as they are.
             let input: Value =
                 serde_json::from_str(&arguments).unwrap_or_else(|_| json!({"_incomplete": arguments}));

@@ -1,0 +1,36 @@
+//! From a checked request to a prompt that may run.
+
+use std::time::Instant;
+
+use crate::http::app::{App, Served};
+use crate::http::conversation::{self, Conversation, Opening, Reading, Turn};
+use crate::http::error::ApiError;
+use crate::http::responses::input;
+use crate::http::responses::validate::ResponsesRequest;
+use crate::http::start::Ready;
+
+/// See `conversation::ready`.
+///
+/// # Errors
+/// When there is no room, the template refuses the messages, or the prompt does not fit.
+pub async fn convert(
+    app: &App,
+    served: &Served,
+    request: ResponsesRequest,
+    began: Instant,
+) -> Result<(Ready, Reading), ApiError> {
+    let messages = input::for_template(request.instructions, request.items);
+    let conversation = Conversation::new(
+        messages,
+        request.tools,
+        request.template_variables,
+        Opening::Fresh,
+    )?;
+    let turn = Turn {
+        conversation,
+        decoding: request.decoding,
+        truncation: None,
+        settle: false,
+    };
+    conversation::ready(app, served, turn, began).await
+}

@@ -1,0 +1,71 @@
+//! The body of `POST /v1/responses`, as clients send it.
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+use serde_json::{Map, Value};
+
+use crate::http::numbers::Integer;
+use crate::http::openai::types::{InertFields, SamplingFields};
+use crate::http::unbuilt::{Harmless, Unbuilt};
+
+/// Everything is optional and null is absent; the rules are in `validate`, and those of sampling
+/// are shared with the other routes.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(expecting = "an object")]
+pub struct ResponsesFields {
+    /// Absent, empty, `tgi`, `dummy` and the own name are the base model.
+    pub model: Option<String>,
+    /// Needed: a text, or a list of items.
+    pub input: Option<Value>,
+    /// What the model is told before all else.
+    pub instructions: Option<String>,
+    /// Tokens to generate.
+    pub max_output_tokens: Option<Integer>,
+    /// Server-sent events.
+    pub stream: Option<bool>,
+    /// Functions.
+    pub tools: Option<Vec<Map<String, Value>>>,
+    /// auto, none, required, or a function.
+    pub tool_choice: Option<Value>,
+    /// Whether an answer may hold more than one call; `true`.
+    pub parallel_tool_calls: Option<bool>,
+    /// The form of the text.
+    pub text: Option<TextFields>,
+    /// How much to reason.
+    pub reasoning: Option<ReasoningFields>,
+    /// Told back as they are.
+    pub metadata: Option<Map<String, Value>>,
+}
+
+/// Everything that the body may hold.
+pub type Body = (ResponsesFields, SamplingFields, InertFields);
+
+/// `text`
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(expecting = "an object")]
+pub struct TextFields {
+    /// text, json_object or json_schema
+    pub format: Option<Map<String, Value>>,
+}
+
+/// `reasoning`
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(expecting = "an object")]
+pub struct ReasoningFields {
+    /// none, minimal, low, medium, high, xhigh
+    pub effort: Option<String>,
+}
+
+/// Fields of this route that are known and not built: nothing is kept between requests.
+pub const UNBUILT: &[Unbuilt] = &[
+    Unbuilt::always("previous_response_id").or("send the items of the earlier answers as `input`"),
+    Unbuilt::always("conversation").or("send the items of the conversation as `input`"),
+    Unbuilt::unless("store", &[Harmless::Bool(false)]).or("send false: nothing is stored"),
+    Unbuilt::unless("background", &[Harmless::Bool(false)]).or("use `stream`"),
+    Unbuilt::always("prompt").or("send `instructions` and `input`"),
+    Unbuilt::always("max_tool_calls"),
+    Unbuilt::unless("top_logprobs", &[Harmless::Number(0.0)]).or("use /v1/chat/completions"),
+    Unbuilt::unless("truncation", &[Harmless::Text("disabled")]).or("send less input"),
+    Unbuilt::unless("include", &[Harmless::EmptyList]),
+    Unbuilt::unless("n", &[Harmless::Number(1.0)]).or("send several requests"),
+];

@@ -1,0 +1,194 @@
+//! The rules of `POST /v1/responses`.
+
+use serde_json::{Map, Value, json};
+
+use crate::http::body::JsonBody;
+use crate::http::check;
+use crate::http::conversation::{self, Tool, ToolChoice, Tools, set_effort, wrong_type};
+use crate::http::decoding::Decoding;
+use crate::http::error::{ApiError, Rule};
+use crate::http::fields::{self, Ignored};
+use crate::http::openai::validate::{self as shared, Asked};
+use crate::http::responses::input::{self, Item};
+use crate::http::responses::types::{Body, ResponsesFields, TextFields, UNBUILT};
+use crate::http::rules::Rules;
+use crate::http::structure::{self, Structured};
+
+/// A request that keeps every rule.
+#[derive(Clone, Debug)]
+pub struct ResponsesRequest {
+    /// Whether the answer comes as events.
+    pub(super) stream: bool,
+    /// What the model is told before all else.
+    pub(super) instructions: Option<String>,
+    /// Not empty.
+    pub(super) items: Vec<Item>,
+    /// What the model may call.
+    pub(super) tools: Option<Tools>,
+    /// Variables of the template.
+    pub(super) template_variables: Map<String, Value>,
+    /// How tokens are drawn.
+    pub(super) decoding: Decoding,
+    /// Fields of the answer that repeat the request's.
+    pub(super) echo: Map<String, Value>,
+    /// Fields of the body without effect.
+    pub(super) ignored: Ignored,
+}
+
+/// Parses and checks a body.
+///
+/// # Errors
+/// With the first field at fault.
+pub fn validate(body: &JsonBody, rules: Rules<'_>) -> Result<ResponsesRequest, ApiError> {
+    let ((fields, sampling, _), ignored) = fields::read::<Body>(body, &[UNBUILT])?;
+    rules.name.check(fields.model.as_deref())?;
+    let most = rules.limits.max_total_tokens;
+    let asked = Asked {
+        max_new_tokens: check::integer("max_output_tokens", fields.max_output_tokens, 1, most)?,
+        default_max_new_tokens: rules.defaults.max_new_tokens.filter(|tokens| *tokens > 0),
+        cache_salt: shared::cache_salt(sampling.cache_salt.as_deref(), rules.ids)?,
+        structure: format(fields.text.as_ref())?,
+        ..Asked::default()
+    };
+    let structured = asked.structure.is_some();
+    let decoding = shared::decoding(sampling, asked, rules.limits, rules.defaults)?;
+    let mut template_variables = Map::new();
+    let effort = fields
+        .reasoning
+        .as_ref()
+        .and_then(|reasoning| reasoning.effort.clone());
+    if let Some(effort) = effort {
+        set_effort("reasoning.effort", effort, &mut template_variables)?;
+    }
+    let echo = echo(&fields, &decoding);
+    let tools = tools(fields.tools, fields.tool_choice, fields.parallel_tool_calls)?;
+    if structured && tools.as_ref().is_some_and(Tools::may_call) {
+        let message = "`text.format` and `tools` exclude each other: a call is no such answer; leave one out, or \
+                       set `tool_choice` to \"none\"";
+        return Err(ApiError::invalid("text.format", Rule::Conflict, message));
+    }
+    Ok(ResponsesRequest {
+        stream: fields.stream.unwrap_or(false),
+        instructions: fields.instructions.filter(|text| !text.is_empty()),
+        items: input::items(fields.input)?,
+        tools,
+        template_variables,
+        decoding,
+        echo,
+        ignored,
+    })
+}
+
+fn echo(fields: &ResponsesFields, decoding: &Decoding) -> Map<String, Value> {
+    let format = fields.text.as_ref().and_then(|text| text.format.clone());
+    let effort = fields
+        .reasoning
+        .as_ref()
+        .and_then(|reasoning| reasoning.effort.as_ref());
+    let max_output_tokens = decoding.must_fit();
+    let echo = json!({
+        "instructions": fields.instructions,
+        "max_output_tokens": max_output_tokens,
+        "max_tool_calls": null,
+        "metadata": fields.metadata.clone().unwrap_or_default(),
+        "parallel_tool_calls": fields.parallel_tool_calls.unwrap_or(true),
+        "previous_response_id": null,
+        "reasoning": {"effort": effort, "summary": null},
+        "store": false,
+        "temperature": decoding.sampling.temperature,
+        "text": {"format": format.map_or_else(|| json!({"type": "text"}), Value::Object)},
+        "tool_choice": fields.tool_choice.clone().unwrap_or_else(|| json!("auto")),
+        "tools": fields.tools.clone().unwrap_or_default(),
+        "top_logprobs": 0,
+        "top_p": decoding.sampling.top_p,
+        "truncation": "disabled",
+    });
+    match echo {
+        Value::Object(echo) => echo,
+        _ => Map::new(),
+    }
+}
+
+/// `text.format`, whose rules are those of the chat's `response_format`.
+fn format(text: Option<&TextFields>) -> Result<Option<Structured>, ApiError> {
+    const PARAM: &str = "text.format";
+    let Some(format) = text.and_then(|text| text.format.as_ref()) else {
+        return Ok(None);
+    };
+    let kind = format.get("type").cloned().unwrap_or_default();
+    let mut asked = json!({"response_format": {"type": kind}});
+    if kind == "json_schema" {
+        let Some(schema) = format.get("schema").filter(|schema| !schema.is_null()) else {
+            return Err(ApiError::missing("text.format.schema"));
+        };
+        asked["response_format"]["json_schema"] = json!({"schema": schema});
+    }
+    let fields = serde_json::from_value(asked).map_err(|error| {
+        let message = format!("`{PARAM}`: {error}");
+        ApiError::invalid(PARAM, Rule::Value, message)
+    })?;
+    let renamed = |error| match error {
+        ApiError::Invalid { rule, message, .. } => {
+            let message = message.replace("response_format.json_schema.schema", "text.format.schema");
+            ApiError::invalid(PARAM, rule, message.replace("response_format", PARAM))
+        }
+        error => error,
+    };
+    let found = structure::openai(fields).map_err(renamed)?;
+    Ok(found.map(|found| Structured::new(PARAM, found.structure)))
+}
+
+fn tools(
+    given: Option<Vec<Map<String, Value>>>,
+    choice: Option<Value>,
+    parallel: Option<bool>,
+) -> Result<Option<Tools>, ApiError> {
+    let choice = choice.map_or(Ok(ToolChoice::Auto), tool_choice)?;
+    // Clients send an empty list where they have none.
+    let Some(given) = given.filter(|given| !given.is_empty()) else {
+        if matches!(choice, ToolChoice::Required | ToolChoice::Named(_)) {
+            let message = "`tool_choice` needs `tools`";
+            return Err(ApiError::invalid("tool_choice", Rule::Conflict, message));
+        }
+        return Ok(None);
+    };
+    conversation::check_count(given.len())?;
+    let list = given
+        .into_iter()
+        .enumerate()
+        .map(|(index, tool)| self::tool(&format!("tools[{index}]"), tool))
+        .collect::<Result<_, _>>()?;
+    Tools::new(list, choice, parallel.unwrap_or(true)).map(Some)
+}
+
+/// A function whose fields stand beside its type.
+fn tool(path: &str, mut tool: Map<String, Value>) -> Result<Tool, ApiError> {
+    match tool.remove("type") {
+        Some(Value::String(kind)) if kind == "function" => {}
+        Some(Value::String(kind)) => {
+            let kind: String = kind.chars().take(40).collect();
+            let fix = format!("send tools of type `function`, not `{kind}`");
+            return Err(ApiError::unsupported(format!("{path}.type"), fix));
+        }
+        None | Some(Value::Null) => return Err(ApiError::missing(&format!("{path}.type"))),
+        Some(other) => return Err(wrong_type(format!("{path}.type"), &other, "a string")),
+    }
+    Tool::new(path, tool)
+}
+
+fn tool_choice(choice: Value) -> Result<ToolChoice, ApiError> {
+    let name = choice.get("name").and_then(Value::as_str);
+    let kind = choice.get("type").and_then(Value::as_str);
+    match (choice.as_str(), kind, name) {
+        (Some("auto"), ..) => Ok(ToolChoice::Auto),
+        (Some("none"), ..) => Ok(ToolChoice::None),
+        (Some("required"), ..) => Ok(ToolChoice::Required),
+        (None, Some("function"), Some(name)) => Ok(ToolChoice::Named(name.to_owned())),
+        (None, Some("function"), None) => Err(ApiError::missing("tool_choice.name")),
+        _ => {
+            let message = "`tool_choice` must be \"auto\", \"none\", \"required\", or {\"type\": \"function\", \
+                           \"name\": …}";
+            Err(ApiError::invalid("tool_choice", Rule::Value, message))
+        }
+    }
+}
