@@ -198,3 +198,14 @@ def test_minimal_probabilities_hold(client: OpenAI) -> None:
     assert logprobs is not None and logprobs.token_logprobs is not None and logprobs.top_logprobs is not None
     for own, top in zip(logprobs.token_logprobs, logprobs.top_logprobs, strict=True):
         assert math.isclose(own, max(top.values()), abs_tol=1e-6), "top_k of one takes the likeliest"
+
+
+def test_words_are_kept_away(client: OpenAI) -> None:
+    asked = {"model": "tgi", "prompt": PROMPT, "temperature": 0, "max_tokens": 8}
+    plain = client.completions.create(**asked)
+    assert "Paris" in plain.choices[0].text
+    without = client.completions.create(**asked, extra_body={"bad_words": ["Paris"]})
+    assert "Paris" not in without.choices[0].text
+    with pytest.raises(openai.BadRequestError) as several:
+        client.completions.create(**asked, extra_body={"bad_words": ["Constantinople"]})
+    assert several.value.param == "bad_words[0]"

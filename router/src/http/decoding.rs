@@ -87,6 +87,8 @@ pub struct Decoding {
     pub(in crate::http) choices: u32,
     /// A seed for each choice, with which it could be had alone; empty: all share one.
     pub(in crate::http) choice_seeds: Vec<u64>,
+    /// Words that must not be drawn.
+    pub(in crate::http) bad_words: Vec<String>,
     /// Higher runs earlier.
     pub(in crate::http) priority: i32,
     /// Whether special tokens are left out of the text.
@@ -114,7 +116,12 @@ impl Decoding {
             Generate {
                 prompt: prompt.clone(),
                 sampling: self.sampling.clone(),
-                grammar: self.structure.as_ref().map(|asked| asked.structure.grammar()),
+                // Nothing is generated that could follow it.
+                grammar: self
+                    .structure
+                    .as_ref()
+                    .filter(|_| !self.prompt_only)
+                    .map(|asked| asked.structure.grammar()),
                 max_new_tokens,
                 min_new_tokens,
                 stop_token_ids: stop_token_ids.clone(),

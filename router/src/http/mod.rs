@@ -9,6 +9,7 @@ mod answer;
 mod api;
 mod app;
 mod auth;
+mod bad_words;
 mod body;
 mod caller;
 mod chat;

@@ -8,6 +8,7 @@ use shardline_text::{StopStrings, TextStream};
 
 use crate::http::admission::Place;
 use crate::http::app::{App, Served};
+use crate::http::bad_words;
 use crate::http::decoding::Decoding;
 use crate::http::error::{ApiError, Rule};
 use crate::http::prompt::Encoded;
@@ -53,7 +54,7 @@ pub async fn start(app: &Arc<App>, served: &Served, ready: Ready) -> Result<Runn
         began,
         mut place,
         prompts,
-        decoding,
+        mut decoding,
         rules,
     } = ready;
     let defaults = &served.text.generation;
@@ -73,6 +74,14 @@ pub async fn start(app: &Arc<App>, served: &Served, ready: Ready) -> Result<Runn
     let stop_tokens = decoding.stop_tokens(defaults);
     let prompt_tokens = prompts.iter().map(Encoded::tokens).sum();
     place.pay(served.caller.pay(prompt_tokens, &decoding, prompts.len())?);
+    if !decoding.bad_words.is_empty() {
+        let (model, words) = (served.text.clone(), std::mem::take(&mut decoding.bad_words));
+        let biases = app
+            .workers
+            .run(move || bad_words::biases(&model, &words))
+            .await??;
+        bad_words::add(&mut decoding.sampling.logit_bias, &biases);
+    }
     if let Some(asked) = &decoding.structure
         && !decoding.prompt_only
     {

@@ -275,7 +275,6 @@ async fn what_is_not_built_is_named() {
     for (field, value) in [
         ("functions", json!([{"name": "f"}])),
         ("best_of", json!(2)),
-        ("bad_words", json!(["x"])),
         ("audio", json!({})),
         ("chat_template", json!("{{ range(1000000000) }}")),
         ("use_beam_search", json!(true)),

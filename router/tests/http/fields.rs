@@ -201,3 +201,28 @@ async fn a_request_has_one_id_everywhere() {
         assert_eq!(answer.json()["error"]["param"], "request_id", "{wrong}");
     }
 }
+
+#[tokio::test]
+async fn words_of_one_token_can_be_kept_away() {
+    let server = Server::new().await;
+    // Every byte is a token here, so that no word has a space before it in the same token.
+    for (words, param) in [
+        (json!(["x"]), "bad_words[0]"),
+        (json!([""]), "bad_words[0]"),
+        (json!([" ", "x"]), "bad_words[0]"),
+        (json!(["x".repeat(257)]), "bad_words[0]"),
+        (json!(vec!["x"; 257]), "bad_words"),
+        (json!("x"), "bad_words"),
+    ] {
+        let body = with(chat("Hi"), json!({"max_tokens": 1, "bad_words": words}));
+        let answer = server.post("/v1/chat/completions", body).await;
+        assert_eq!(
+            (answer.status.as_u16(), &answer.json()["error"]["param"]),
+            (400, &json!(param)),
+            "{words}"
+        );
+    }
+    let body = with(chat("Hi"), json!({"max_tokens": 1, "bad_words": []}));
+    assert_eq!(server.post("/v1/chat/completions", body).await.status, 200);
+    server.settled().await;
+}

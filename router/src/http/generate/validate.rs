@@ -196,6 +196,7 @@ fn decoding(
         structure: grammar,
         choices: 1,
         choice_seeds: Vec::new(),
+        bad_words: Vec::new(),
         priority: 0,
         skip_special_tokens: true,
         prompt_only: false,

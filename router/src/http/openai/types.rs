@@ -53,6 +53,8 @@ pub struct SamplingFields {
     pub n: Option<Integer>,
     /// Cached blocks are shared between requests of equal salt.
     pub cache_salt: Option<String>,
+    /// Words that are not drawn, each of one token with and without a space before it.
+    pub bad_words: Option<Vec<String>>,
     /// Lower runs earlier.
     pub priority: Option<Integer>,
     /// Leave special tokens out of the text; `true`.
@@ -131,7 +133,6 @@ pub const UNBUILT: &[Unbuilt] = &[
         "spaces_between_special_tokens",
         &[Harmless::Bool(true), Harmless::Bool(false)],
     ),
-    Unbuilt::unless("bad_words", &[Harmless::EmptyList]).or("use `logit_bias`"),
     Unbuilt::unless("watermark", &[Harmless::Bool(false)]),
     Unbuilt::always("kv_transfer_params"),
     Unbuilt::unless("vllm_xargs", &[Harmless::EmptyObject]),

@@ -1,6 +1,7 @@
 //! The rules of the fields that chat and completions share.
 
 use crate::engine::api::Sampling;
+use crate::http::bad_words;
 use crate::http::check;
 use crate::http::decoding::{Decoding, Limits, StopStrings};
 use crate::http::error::{ApiError, Rule};
@@ -75,6 +76,7 @@ pub fn decoding(
         structure: asked.structure,
         choices,
         choice_seeds: Vec::new(),
+        bad_words: bad_words::check(fields.bad_words)?,
         priority: priority(fields.priority)?,
         skip_special_tokens: fields.skip_special_tokens.unwrap_or(true),
         prompt_only: asked.max_new_tokens == Some(0),
