@@ -166,7 +166,10 @@ async fn the_likeliest_of_several_is_answered_with_the_others_beside_it() {
     // A token: a sequence may end early.
     let score = |sequence: &Value| -> f64 {
         let tokens = sequence["tokens"].as_array().unwrap();
-        let sum: f64 = tokens.iter().map(|token| token["logprob"].as_f64().unwrap()).sum();
+        let sum: f64 = tokens
+            .iter()
+            .map(|token| token["logprob"].as_f64().unwrap())
+            .sum();
         sum / tokens.len() as f64
     };
     for other in others {
