@@ -110,6 +110,7 @@ fuzz: $(STAMPS)/installed $(STAMPS)/test-tools ## run the property tests with FU
 	PROPTEST_CASES=$(FUZZ_CASES) cargo test --release -p shardline-scheduler -p shardline-text -p shardline-parse -p shardline-proto -p shardline-endpoint
 	PROPTEST_CASES=$(FUZZ_CASES) cargo test --release -p shardline-router damaged
 	cargo build --release -p shardline-router -p shardline-mock-shard --bins
+	$(UV) pip install --quiet --python $(PY) "schemathesis>=4"
 	$(PY) integration-tests/fuzz_schema.py
 	packaging/fuzz.sh $(FUZZ_SECONDS)
 

@@ -306,7 +306,7 @@ NATIVE_FIELDS = [
     "max_new_tokens",
     "adapter_id",
 ]
-ODD = [None, True, -1, 0, 1e308, 2**64, "", "x", [], [None], [[]], {}, {"": None}]
+ODD = [None, True, -1, 1e308, 2**64, "x", [], [None], {"": None}]
 
 
 @pytest.mark.parametrize("path", [CHAT, "/v1/completions", "/generate"])
