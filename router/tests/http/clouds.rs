@@ -56,7 +56,8 @@ async fn instances_are_predicted_in_their_order() {
         (json!([]), "instances"),
         (json!([one, one, one, one, one]), "instances"),
         (json!([{}]), "instances[0].inputs"),
-        (json!([one, wrong]), "temperature"),
+        (json!([one, wrong]), "instances[1].temperature"),
+        (json!([chat("x"), {"messages": []}]), "instances[1].messages"),
         (json!([3]), "instances[0]"),
     ] {
         let answer = server.post("/vertex", json!({"instances": instances})).await;

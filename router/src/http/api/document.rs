@@ -36,7 +36,7 @@ pub(super) fn document(entries: &[Entry]) -> Value {
         "info": {
             "title": "Shardline",
             "version": env!("CARGO_PKG_VERSION"),
-            "description": "Serves a language model to clients of OpenAI's API and of text-generation-inference. \
+            "description": "Serves a language model to clients of OpenAI's and Anthropic's APIs and of text-generation-inference. \
                 Fields that a route does not know are accepted and listed in the answer's header \
                 `x-shardline-ignored-fields`. Every answer carries `x-request-id`.",
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},

@@ -18,7 +18,7 @@ use crate::http::app::App;
 use crate::http::clouds::forward::{Inner, Origin, Target};
 use crate::http::error::{ApiError, Rule};
 use crate::http::fields;
-use crate::http::problem::Dialect;
+use crate::http::problem::{Dialect, Problem};
 
 const TARGETS: [Target; 2] = [
     Target::new("inputs", "/generate"),
@@ -88,6 +88,22 @@ async fn handle(app: &App, inner: &Inner, request: Request) -> Handled {
     Ok(response)
 }
 
+/// A refusal with the instance in the path of its field.
+fn within(mut response: Response, index: usize) -> Response {
+    if let Some(problem) = response.extensions_mut().remove::<Problem>() {
+        let param = match &problem.param {
+            Some(param) => format!("instances[{index}].{param}"),
+            None => format!("instances[{index}]"),
+        };
+        let problem = Problem {
+            param: Some(param),
+            ..problem
+        };
+        return problem.into_response(Dialect::Native);
+    }
+    response
+}
+
 /// Why an instance has no prediction.
 enum Refused {
     Here(ApiError),
@@ -118,7 +134,7 @@ async fn predict(
     let body = Bytes::from(Value::Object(instance).to_string());
     let response = inner.call(target, origin, body).await?;
     if !response.status().is_success() {
-        return Err(Refused::There(Box::new(response)));
+        return Err(Refused::There(Box::new(within(response, index))));
     }
     let internal = |cause: String| ApiError::Internal { cause };
     let collected = response.into_body().collect().await;
