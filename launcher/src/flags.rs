@@ -135,6 +135,9 @@ pub struct RouterFlags {
     /// Most stop strings of a request.
     #[arg(long, env, default_value_t = 4)]
     pub max_stop_sequences: u32,
+    /// Refuse requests that ask for structured output.
+    #[arg(long, env, value_parser = BoolishValueParser::new())]
+    pub disable_grammar_support: bool,
     /// Largest `top_n_tokens` of the native routes.
     #[arg(long, env, default_value_t = 5)]
     pub max_top_n_tokens: u32,
@@ -244,9 +247,6 @@ pub struct MootFlags {
     /// Calls are always looked for where a request brings tools.
     #[arg(long, env, value_parser = BoolishValueParser::new())]
     pub enable_auto_tool_choice: bool,
-    /// Grammars are refused by the request that asks for one.
-    #[arg(long, env, value_parser = BoolishValueParser::new())]
-    pub disable_grammar_support: bool,
 }
 
 /// Flags that are not built yet.

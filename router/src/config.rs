@@ -84,6 +84,8 @@ pub struct HttpConfig {
     pub max_best_of: u32,
     /// Most stop strings.
     pub max_stop_sequences: u32,
+    /// Whether structured output is served.
+    pub grammar_support: bool,
     /// Largest `top_n_tokens`.
     pub max_top_n_tokens: u32,
     /// Most prompts of a completion request.
@@ -234,6 +236,7 @@ impl RouterConfig {
                 validation_workers: flags.validation_workers as usize,
                 max_best_of: flags.max_best_of,
                 max_stop_sequences: flags.max_stop_sequences,
+                grammar_support: !flags.disable_grammar_support,
                 max_top_n_tokens: flags.max_top_n_tokens,
                 max_client_batch_size: flags.max_client_batch_size,
                 compute_type: flags.compute_type,

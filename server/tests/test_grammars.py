@@ -2,13 +2,17 @@
 
 import json
 import socket
+import threading
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
-from shardline.endpoint.frame import Frame, Grammar, NewSequence, RowStatus, SamplingParameters
+from shardline.client import Finish, InvalidRequest, ShardClient
+from shardline.client import sampling as client_sampling
+from shardline.endpoint.frame import Frame, Grammar, NewSequence, Phase, RowStatus, SamplingParameters
+from shardline.endpoint.native import NativeEndpoint
 from shardline.grammar.native import NativeGrammars
 from shardline.runner.loop import run_steps
 from shardline.sampling.masks import apply_masks
@@ -212,6 +216,31 @@ def test_the_first_rank_follows_for_all(folder, undisturbed):
     driver.run(requests)
     group.close()
     assert tokens_of(requests) == tokens_of(undisturbed)
+
+
+def test_a_client_without_a_router_has_grammars_too(folder, tmp_path, undisturbed):
+    shard, _ = start(folder, block_size=8, max_step_tokens=64)
+    endpoint = NativeEndpoint(str(tmp_path / "shard-0"))
+    endpoint.set_info(shard.info)
+    endpoint.set_grammars(shard.grammars.native)
+    endpoint.set_phase(Phase.READY)
+    loop = threading.Thread(target=run_steps, args=(shard.runner, endpoint, False))
+    loop.start()
+    try:
+        with ShardClient.connect(str(tmp_path / "shard-0")) as client:
+            client.compile_grammar(client_sampling.Grammar("json_schema", json.dumps(SCHEMA)))
+            with pytest.raises(InvalidRequest, match="cannot be followed"):
+                client.compile_grammar(client_sampling.Grammar("regex", "("))
+            asked = client_sampling.Sampling(
+                temperature=0, grammar=client_sampling.Grammar("json_schema", json.dumps(SCHEMA))
+            )
+            bad = replace(asked, grammar=client_sampling.Grammar("regex", "("))
+            tokens = list(client.generate([PROMPTS[0], PROMPTS[1]], 60, [asked, bad], [END]))
+        assert [token.id for token in tokens if token.prompt == 0] == undisturbed[0].tokens
+        assert [token.finish for token in tokens if token.prompt == 1] == [Finish.GRAMMAR]
+    finally:
+        endpoint.close()
+        loop.join()
 
 
 def test_a_model_without_a_tokenizer_offers_no_grammars(folder):

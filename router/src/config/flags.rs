@@ -43,6 +43,9 @@ pub struct Flags {
     /// Most stop strings of a request.
     #[arg(long, env, default_value_t = 4)]
     pub max_stop_sequences: u32,
+    /// Refuse requests that ask for structured output.
+    #[arg(long, env, value_parser = BoolishValueParser::new())]
+    pub disable_grammar_support: bool,
     /// Largest `top_n_tokens` of the native routes.
     #[arg(long, env, default_value_t = 5)]
     pub max_top_n_tokens: u32,

@@ -26,6 +26,8 @@ pub struct HttpSettings {
     pub max_best_of: u32,
     /// `--max-stop-sequences` of a request.
     pub max_stop_sequences: u32,
+    /// Whether structured output is served; not with `--disable-grammar-support`.
+    pub grammar_support: bool,
     /// `--max-top-n-tokens` of a native request.
     pub max_top_n_tokens: u32,
     /// `--max-client-batch-size`, prompts of one completion request.
@@ -53,6 +55,7 @@ impl HttpSettings {
             validation_workers: http.validation_workers,
             max_best_of: http.max_best_of,
             max_stop_sequences: http.max_stop_sequences,
+            grammar_support: http.grammar_support,
             max_top_n_tokens: http.max_top_n_tokens,
             max_client_batch_size: http.max_client_batch_size,
             compute_type: http.compute_type.clone(),

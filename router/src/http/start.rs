@@ -6,6 +6,7 @@ use std::time::Instant;
 use shardline_text::stream::StreamOptions;
 use shardline_text::{StopStrings, TextStream};
 
+use crate::engine::api::GrammarError;
 use crate::http::admission::Place;
 use crate::http::app::{App, Served};
 use crate::http::bad_words;
@@ -85,6 +86,9 @@ pub async fn start(app: &Arc<App>, served: &Served, ready: Ready) -> Result<Runn
     if let Some(asked) = &decoding.structure
         && !decoding.prompt_only
     {
+        if !app.settings.grammar_support {
+            return Err(ApiError::grammar(asked.param, GrammarError::Unsupported));
+        }
         let compiled = app.engine.compile(&asked.structure.grammar()).await;
         compiled.map_err(|error| ApiError::grammar(asked.param, error))?;
     }

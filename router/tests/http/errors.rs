@@ -356,6 +356,25 @@ async fn a_structure_that_cannot_be_followed_is_refused_before_anything_runs() {
 }
 
 #[tokio::test]
+async fn without_grammar_support_the_field_is_refused_by_name() {
+    let mut setup = Setup::new();
+    setup.settings.grammar_support = false;
+    let server = setup.start().await;
+    let asked = json!({"response_format": {"type": "json_object"}});
+    let answer = server.post("/v1/chat/completions", with(chat("Hi"), asked)).await;
+    let expected = (400, "unsupported_parameter".to_owned(), json!("response_format"));
+    assert_eq!(openai(&answer), expected);
+    let text = json!({"response_format": {"type": "text"}, "max_tokens": 1});
+    assert_eq!(
+        server
+            .post("/v1/chat/completions", with(chat("Hi"), text))
+            .await
+            .status,
+        200
+    );
+}
+
+#[tokio::test]
 async fn native_parameters_are_checked_in_known_words() {
     let server = Server::new().await;
     for (parameters, message) in [

@@ -123,6 +123,7 @@ fn settings() -> HttpSettings {
         validation_workers: 2,
         max_best_of: 2,
         max_stop_sequences: 4,
+        grammar_support: true,
         max_top_n_tokens: 5,
         max_client_batch_size: 4,
         compute_type: None,

@@ -11,11 +11,12 @@ Needs `pip install shardline[client]` (grpcio and protobuf 5 to 7).
 
 from shardline.client.client import Health, Info, Phase, ShardClient
 from shardline.client.errors import InvalidRequest, ShardBusy, ShardError, ShardFailed, ShardUnavailable
-from shardline.client.sampling import Sampling
+from shardline.client.sampling import Grammar, Sampling
 from shardline.client.schedule import Finish, Token
 
 __all__ = [
     "Finish",
+    "Grammar",
     "Health",
     "Info",
     "InvalidRequest",

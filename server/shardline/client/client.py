@@ -11,11 +11,14 @@ from typing import Any
 
 import grpc
 
-from shardline.client.errors import InvalidRequest, from_rpc
-from shardline.client.sampling import Sampling
+from shardline.client.errors import InvalidRequest, ShardBusy, from_rpc
+from shardline.client.sampling import Grammar, Sampling
 from shardline.client.schedule import Capacity, Request, Schedule, Token
 from shardline.client.session import Session
 from shardline.client.wire import MAX_MESSAGE_BYTES, SERVICE, message_class
+
+GRAMMAR_OK = 0
+GRAMMAR_BUSY = 4
 
 
 class Phase(IntEnum):
@@ -156,7 +159,21 @@ class ShardClient:
             for index, (prompt, parameters) in enumerate(zip(prompts, sampling, strict=True))
         ]
 
-    def _call(self, method: str) -> Any:
+    def compile_grammar(self, grammar: Grammar) -> None:
+        """Has the shard compile a grammar and keep it, so that no step waits for that.
+
+        Raises InvalidRequest when the grammar cannot be followed, ShardBusy when too many are being
+        compiled, ShardUnavailable while the shard is not ready.
+        """
+        request: Any = message_class("CompileGrammarRequest")()
+        grammar.fill(request.grammar)
+        response = self._call("CompileGrammar", request)
+        if response.verdict == GRAMMAR_BUSY:
+            raise ShardBusy("too many grammars are being compiled; try again")
+        if response.verdict != GRAMMAR_OK:
+            raise InvalidRequest(f"the grammar cannot be followed: {response.message}")
+
+    def _call(self, method: str, request: Any = None) -> Any:
         channel, address = self._channels[0]
         call = channel.unary_unary(
             f"/{SERVICE}/{method}",
@@ -164,7 +181,8 @@ class ShardClient:
             response_deserializer=message_class(f"{method}Response").FromString,
         )
         try:
-            return call(message_class(f"{method}Request")(), timeout=self._timeout_s)
+            given = message_class(f"{method}Request")() if request is None else request
+            return call(given, timeout=self._timeout_s)
         except grpc.RpcError as error:
             raise from_rpc(error, address) from error
 

@@ -31,6 +31,7 @@ _BY_CODE: dict[grpc.StatusCode, type[ShardError]] = {
     grpc.StatusCode.ALREADY_EXISTS: ShardBusy,
     grpc.StatusCode.INVALID_ARGUMENT: InvalidRequest,
     grpc.StatusCode.OUT_OF_RANGE: InvalidRequest,
+    grpc.StatusCode.UNIMPLEMENTED: InvalidRequest,
 }
 
 

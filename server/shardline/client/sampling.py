@@ -3,9 +3,33 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Literal
 
 import numpy as np
 from google.protobuf.message import Message
+
+from shardline.client.errors import InvalidRequest
+
+
+@dataclass(frozen=True, slots=True)
+class Grammar:
+    """What generated text must match; the model's own end-of-text token may come where it is complete.
+
+    Give that token among the stop tokens: it is how the text ends.
+    """
+
+    kind: Literal["json_schema", "regex", "lark"]
+    source: str
+    """A JSON schema as text, a regular expression of the whole text, or a grammar from its rule `start`."""
+
+    def fill(self, message: Message) -> None:
+        """Writes a Grammar message."""
+        if self.kind not in KINDS:
+            raise InvalidRequest(f"grammar.kind is {self.kind!r}; {', '.join(KINDS)} are known")
+        setattr(message, self.kind, self.source)
+
+
+KINDS = ("json_schema", "regex", "lark")
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,11 +60,13 @@ class Sampling:
     top_logprobs: int = 0
     """And those of this many most likely tokens (at most the shard's max_top_logprobs)."""
     min_tokens: int = 0
-    """Generated tokens before which no stop token is drawn."""
+    """Generated tokens before which no stop token is drawn, unless a grammar leaves nothing else."""
     allowed_token_ids: tuple[int, ...] = ()
     """Only these; empty: all."""
     logit_bias: dict[int, float] = field(default_factory=dict)
     """Added to the logits of these tokens."""
+    grammar: Grammar | None = None
+    """What the text must match; see `ShardClient.compile_grammar`."""
 
     def fill(self, message: Message, stop_token_ids: tuple[int, ...]) -> None:
         """Writes the parameters into a SamplingParameters message."""

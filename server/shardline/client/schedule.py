@@ -29,6 +29,8 @@ class Finish(str, Enum):
     """max_new_tokens are generated."""
     INVALID_LOGITS = "invalid_logits"
     """The model gave no usable distribution; there is no token (`Token.id` is -1)."""
+    GRAMMAR = "grammar"
+    """The grammar could not be compiled or followed any further; there is no token (`Token.id` is -1)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,12 +98,13 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Sampled:
-    """What a step sampled for one row. `token_id` is none when the logits were invalid."""
+    """What a step sampled for one row. `token_id` is none when there is a `failure`."""
 
     sequence_id: int
     token_id: int | None
     logprob: float | None = None
     top: tuple[tuple[int, float], ...] = ()
+    failure: Finish | None = None
 
 
 class Schedule:
@@ -158,11 +161,13 @@ class Schedule:
         request = sequence.request
         finish: Finish | None = None
         if sampled.token_id is None:
-            finish = Finish.INVALID_LOGITS
+            finish = sampled.failure or Finish.INVALID_LOGITS
         else:
             sequence.generated += 1
             stops = sampled.token_id in request.stop_token_ids
-            if stops and sequence.generated > request.sampling.min_tokens:
+            # A grammar may be complete before min_tokens, and ends then.
+            complete = request.sampling.grammar is not None
+            if stops and (complete or sequence.generated > request.sampling.min_tokens):
                 finish = Finish.STOP
             elif sequence.generated == request.max_new_tokens:
                 finish = Finish.LENGTH

@@ -13,10 +13,11 @@ import numpy.typing as npt
 
 from shardline.client.errors import ShardFailed, from_rpc
 from shardline.client.sampling import i32
-from shardline.client.schedule import Running, Sampled, Step
+from shardline.client.schedule import Finish, Running, Sampled, Step
 from shardline.client.wire import SERVICE, message_class
 
 ROW_OK = 0
+ROW_GRAMMAR_ERROR = 2
 
 
 class Rank:
@@ -99,6 +100,8 @@ def fill_sequence(message: Any, sequence: Running) -> None:
     message.seed = request.seed
     message.block_tables.add(block_ids=i32(sequence.blocks))
     request.sampling.fill(message.sampling, request.stop_token_ids)
+    if request.sampling.grammar is not None:
+        request.sampling.grammar.fill(message.grammar)
 
 
 def decode(outcomes: Any) -> Iterator[Sampled]:
@@ -112,7 +115,8 @@ def decode(outcomes: Any) -> Iterator[Sampled]:
     token = 0
     for sequence_id, row_status, count in zip(ids.tolist(), status.tolist(), counts.tolist(), strict=True):
         if row_status != ROW_OK:
-            yield Sampled(sequence_id, None)
+            failure = Finish.GRAMMAR if row_status == ROW_GRAMMAR_ERROR else Finish.INVALID_LOGITS
+            yield Sampled(sequence_id, None, failure=failure)
         for _ in range(count):
             yield Sampled(
                 sequence_id, int(tokens[token]), _number(logprobs, token), tops[token] if tops else ()

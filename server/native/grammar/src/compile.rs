@@ -13,9 +13,9 @@ use crate::vocabulary::Vocabulary;
 /// Characters of an explanation, which repeats what was given.
 const MAX_MESSAGE_CHARACTERS: usize = 300;
 
-/// What stands between the parts of JSON unless a schema says so itself: whitespace as people write
-/// it, but not for ever, which a small model would.
-const WHITESPACE: &str = r"[\x20\x0A\x0D\x09]{1,40}";
+/// What stands between the parts of JSON unless a schema says so itself: a new line with its
+/// indentation, or some spaces; not whitespace for ever, which small models are fond of.
+const WHITESPACE: &str = r"\r?\n[\x20\x09]{0,40}|[\x20\x09]{1,8}";
 
 /// Why a grammar cannot be followed; the text is one sentence for a person.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
