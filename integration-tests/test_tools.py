@@ -14,7 +14,11 @@ SCHEMA: dict[str, Any] = {
     "properties": {"city": {"type": "string", "maxLength": 20}, "days": {"type": "integer", "maximum": 7}},
     "required": ["city"],
 }
-WEATHER: dict[str, Any] = {"name": "get_weather", "description": "The weather of a city", "parameters": SCHEMA}
+WEATHER: dict[str, Any] = {
+    "name": "get_weather",
+    "description": "The weather of a city",
+    "parameters": SCHEMA,
+}
 CLOCK: dict[str, Any] = {"name": "get_time", "description": "The time of day"}
 TOOLS: list[Any] = [{"type": "function", "function": function} for function in (WEATHER, CLOCK)]
 QUESTION: list[Any] = [{"role": "user", "content": "What is the weather in Paris?"}]
@@ -92,7 +96,7 @@ def test_some_tool_is_called_streamed_as_whole(client: OpenAI) -> None:
 
 def test_what_tools_cannot_be_is_refused(client: OpenAI) -> None:
     bad: list[Any] = [{"type": "function", "function": {"name": 'a"b'}}]
-    with pytest.raises(openai.BadRequestError, match="tools\\[0\\].function.name"):
+    with pytest.raises(openai.BadRequestError, match=r"tools\[0\]\.function\.name"):
         client.chat.completions.create(model="tgi", messages=QUESTION, tools=bad)
     other: Any = {"type": "function", "function": {"name": "other"}}
     with pytest.raises(openai.BadRequestError, match="tool_choice"):

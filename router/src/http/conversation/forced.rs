@@ -44,8 +44,13 @@ fn named(tools: &Tools, name: &str) -> Option<String> {
 
 /// A list of calls.
 fn required(tools: &Tools, key: &str) -> String {
-    let more = if tools.parallel { MAX_CALLS - 1 } else { 0 };
-    let mut rules = format!("answer: \"[\" call (\", \" call){{0,{more}}} \"]\"\n");
+    // An empty range is no range.
+    let more = if tools.parallel {
+        format!(" (\", \" call){{0,{}}}", MAX_CALLS - 1)
+    } else {
+        String::new()
+    };
+    let mut rules = format!("answer: \"[\" call{more} \"]\"\n");
     let names: Vec<String> = (0..tools.list.len())
         .map(|index| format!("call{index}"))
         .collect();
@@ -112,7 +117,8 @@ mod tests {
             let function = json!({"name": name, "parameters": {"type": "object", "properties": {"a": {"$ref": "#/$defs/x"}}}});
             Tool::new("f", function.as_object().unwrap().clone()).unwrap()
         };
-        let tools = Tools::new(vec![tool("one"), tool("two")], choice, true).unwrap();
+        let parallel = choice != ToolChoice::Required || reasoning.is_none();
+        let tools = Tools::new(vec![tool("one"), tool("two")], choice, parallel).unwrap();
         match structure(&tools, reasoning, "arguments").map(|asked| asked.structure) {
             Some(Structure::Lark(source)) => source,
             other => format!("{other:?}"),
@@ -124,6 +130,8 @@ mod tests {
         assert_eq!(source(ToolChoice::Auto, None), "None");
         insta::assert_snapshot!(source(ToolChoice::Required, None));
         let format = ReasoningFormat::named("think").unwrap();
+        let one = source(ToolChoice::Required, Some((format, Begin::Inside)));
+        assert!(one.contains("answer: \"[\" call \"]\"\n"), "{one}");
         let named = || ToolChoice::Named("two".to_owned());
         insta::assert_snapshot!(source(named(), Some((format, Begin::Inside))));
         insta::assert_snapshot!(source(named(), Some((format, Begin::Outside))));
