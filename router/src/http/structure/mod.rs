@@ -3,6 +3,7 @@
 //! Every route names it in fields of its own (`types`); the rules are the same (`validate`). What
 //! comes out is a [`Structure`], which a route may also make itself.
 
+mod closed;
 mod types;
 mod validate;
 

@@ -33,7 +33,8 @@ pub struct ResponseFormat {
     pub kind: Option<String>,
     /// OpenAI's place of a schema.
     pub json_schema: Option<NamedSchema>,
-    /// TGI's.
+    /// TGI's; `schema` beside `type` is how some clients spell it.
+    #[serde(alias = "schema")]
     pub value: Option<Value>,
 }
 

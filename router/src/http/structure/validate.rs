@@ -4,6 +4,7 @@ use serde_json::{Map, Value, json};
 
 use crate::http::check;
 use crate::http::error::{ApiError, Rule};
+use crate::http::structure::closed::close;
 use crate::http::structure::types::{GrammarField, ResponseFormat, StructureFields, StructuredOutputs};
 use crate::http::structure::{MAX_SOURCE_BYTES, Structure, Structured};
 
@@ -224,7 +225,7 @@ fn valued(param: &'static str, kind: &str, value: Option<Value>) -> Result<Struc
 
 /// A schema, or a schema as text.
 fn json_schema(param: &'static str, given: Value) -> Result<Structured, ApiError> {
-    let schema = match given {
+    let mut schema = match given {
         Value::String(text) if text.len() > MAX_SOURCE_BYTES => {
             let given = text.len();
             let message = format!("`{param}` must have at most {MAX_SOURCE_BYTES} bytes. Given: {given}");
@@ -238,6 +239,7 @@ fn json_schema(param: &'static str, given: Value) -> Result<Structured, ApiError
     };
     match schema {
         Value::Object(_) | Value::Bool(_) => {
+            close(&mut schema);
             Ok(Structured::new(param, Structure::JsonSchema(schema.to_string())))
         }
         _ => {
@@ -289,10 +291,13 @@ mod tests {
     #[test]
     fn every_spelling_of_a_schema_means_the_same() {
         let schema = json!({"type": "object", "properties": {"b": {}, "a": {}}});
+        let closed =
+            json!({"type": "object", "properties": {"b": {}, "a": {}}, "additionalProperties": false});
         for body in [
             json!({"response_format": {"type": "json_schema", "json_schema": {"name": "x", "strict": true, "schema": schema}}}),
             json!({"response_format": {"type": "json_object", "value": schema}}),
             json!({"response_format": {"type": "json", "value": schema}}),
+            json!({"response_format": {"type": "json_object", "schema": schema}}),
             json!({"response_format": {"type": "json_schema", "value": {"name": "x", "schema": schema}}}),
             json!({"response_format": {"type": "json_schema", "value": schema}}),
             json!({"structured_outputs": {"json": schema}}),
@@ -301,7 +306,7 @@ mod tests {
         ] {
             assert_eq!(
                 structure(&body),
-                Structure::JsonSchema(schema.to_string()),
+                Structure::JsonSchema(closed.to_string()),
                 "{body}"
             );
         }
@@ -396,7 +401,7 @@ mod tests {
     #[test]
     fn native_grammars_have_a_kind_and_a_value() {
         let of = |body: Value| native("parameters.grammar", serde_json::from_value(body).unwrap());
-        let schema = json!({"properties": {"a": {"type": "integer"}}});
+        let schema = json!({"properties": {"a": {"type": "integer"}}, "additionalProperties": false});
         for kind in ["json", "json_object", "json_schema"] {
             let structured = of(json!({"type": kind, "value": schema})).unwrap().unwrap();
             assert_eq!(structured.structure, Structure::JsonSchema(schema.to_string()));
