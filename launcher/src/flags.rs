@@ -193,6 +193,9 @@ pub struct RouterFlags {
     /// A port of its own for /metrics and /health, without key and TLS [default: none].
     #[arg(long, env)]
     pub prometheus_port: Option<u16>,
+    /// Serve no playground at /ui.
+    #[arg(long, env, value_parser = BoolishValueParser::new())]
+    pub disable_ui: bool,
     /// Seconds that running requests get to finish after SIGTERM or Ctrl-C.
     #[arg(short, long, env, default_value_t = 90)]
     pub graceful_termination_timeout: u64,

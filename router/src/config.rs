@@ -94,6 +94,8 @@ pub struct HttpConfig {
     pub compute_type: Option<String>,
     /// How the model's answers are taken apart.
     pub parsers: Parsers,
+    /// Whether there is a page at `/ui`.
+    pub playground: bool,
 }
 
 /// How the model's answers are taken apart.
@@ -246,6 +248,7 @@ impl RouterConfig {
                     reasoning: ParserChoice::new(flags.reasoning_parser.as_deref(), ReasoningFormat::named)
                         .unwrap_or_default(),
                 },
+                playground: !flags.disable_ui,
             },
         })
     }

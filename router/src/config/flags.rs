@@ -89,6 +89,9 @@ pub struct Flags {
     /// An origin that browsers may call from; repeatable [default: any].
     #[arg(long, env)]
     pub cors_allow_origin: Vec<String>,
+    /// Serve no playground at /ui.
+    #[arg(long, env, value_parser = BoolishValueParser::new())]
+    pub disable_ui: bool,
     /// The key that clients send as `Authorization: Bearer KEY`; set it as API_KEY.
     #[arg(long, env, hide_env_values = true)]
     pub api_key: Option<String>,

@@ -100,8 +100,10 @@ pub fn json(text: Vec<u8>) -> Response {
 /// An answer as events.
 #[must_use]
 pub fn events<S: Spelling>(body: EventBody<S>) -> Response {
+    let begun = body.begun();
     let mut response = Body::new(body).into_response();
     let headers = response.headers_mut();
+    headers.extend(begun);
     headers.insert(
         header::CONTENT_TYPE,
         HeaderValue::from_static("text/event-stream"),

@@ -24,8 +24,8 @@ use crate::http::model::{ModelSlot, ServedName};
 use crate::http::settings::HttpSettings;
 use crate::http::workers::Workers;
 use crate::http::{
-    chat, clouds, completions, fallback, generate, health, info, messages, models, responses, scrape, status,
-    tokenize, trace,
+    chat, clouds, completions, fallback, generate, health, info, messages, models, playground, responses,
+    scrape, status, tokenize, trace,
 };
 
 /// What all requests share.
@@ -134,6 +134,7 @@ impl App {
     pub fn router(self: &Arc<Self>) -> Router {
         table(self)
             .finish(self)
+            .merge(playground::router(self.settings.playground))
             .method_not_allowed_fallback(fallback::method)
             .fallback(fallback::route)
             .layer(from_fn_with_state(self.clone(), trace::request_span))

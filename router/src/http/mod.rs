@@ -33,6 +33,7 @@ mod model;
 mod models;
 mod numbers;
 mod openai;
+mod playground;
 mod problem;
 mod prompt;
 mod request_id;

@@ -36,6 +36,8 @@ pub struct HttpSettings {
     pub compute_type: Option<String>,
     /// How the model's answers are taken apart.
     pub parsers: Parsers,
+    /// Whether there is a page at `/ui`; `--disable-ui` turns it off.
+    pub playground: bool,
     /// Limits of the transport.
     pub transport: TransportLimits,
 }
@@ -60,6 +62,7 @@ impl HttpSettings {
             max_client_batch_size: http.max_client_batch_size,
             compute_type: http.compute_type.clone(),
             parsers: http.parsers,
+            playground: http.playground,
             transport: TransportLimits::default(),
         }
     }

@@ -8,12 +8,14 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use http::HeaderMap;
 use http_body::{Body, Frame};
 use tokio::time::{Instant, Sleep};
 
 use crate::http::error::ApiError;
 use crate::http::problem::Dialect;
 use crate::http::running::Running;
+use crate::http::timing;
 use crate::session::{ChoiceEvent, End};
 
 /// How often a connection on which nothing happens is shown that it lives.
@@ -68,6 +70,12 @@ impl<S: Spelling> EventBody<S> {
         };
         poll_fn(|context| body.poll_first(context)).await?;
         Ok(body)
+    }
+
+    /// What the first token has cost.
+    #[must_use]
+    pub fn begun(&self) -> HeaderMap {
+        self.running.as_ref().map(timing::begun).unwrap_or_default()
     }
 
     fn poll_first(&mut self, context: &mut Context<'_>) -> Poll<Result<(), ApiError>> {

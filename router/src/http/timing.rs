@@ -25,6 +25,21 @@ pub fn whole(running: &Running) -> HeaderMap {
     headers
 }
 
+/// The headers that are known when the first token is there: where its time went.
+#[must_use]
+pub fn begun(running: &Running) -> HeaderMap {
+    let (times, accounts) = (running.times(), running.accounts());
+    let mut headers = HeaderMap::new();
+    for (name, value) in [
+        ("x-validation-time", times.validation.as_millis().to_string()),
+        ("x-queue-time", times.queue.as_millis().to_string()),
+        ("x-prompt-tokens", accounts.prompt_tokens.to_string()),
+    ] {
+        put(&mut headers, name, &value);
+    }
+    headers
+}
+
 /// The headers that are known before the first token.
 #[must_use]
 pub fn first(running: &Running) -> HeaderMap {

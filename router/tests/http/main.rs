@@ -20,6 +20,7 @@ mod logs;
 mod messages;
 mod native;
 mod pages;
+mod playground;
 mod prompts;
 mod responses;
 mod streams;

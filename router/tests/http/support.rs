@@ -128,6 +128,7 @@ fn settings() -> HttpSettings {
         max_client_batch_size: 4,
         compute_type: None,
         parsers: Parsers::default(),
+        playground: true,
         transport: TransportLimits::default(),
     }
 }
