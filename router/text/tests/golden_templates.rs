@@ -94,7 +94,7 @@ fn templates_are_known_by_whether_they_tell_the_model_of_tools() {
         ("qwen", true),
         ("llama", true),
         ("mistral", true),
-        ("chatml", false),
+        ("chatml", true),
         ("smollm", false),
     ] {
         let templates = templates(name);
