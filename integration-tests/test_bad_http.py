@@ -4,6 +4,7 @@ import gzip
 import resource
 import socket
 from collections.abc import Iterator
+from contextlib import suppress
 
 import httpx
 import pytest
@@ -43,7 +44,8 @@ def beside(demo: Server) -> Iterator[Beside]:
     stream = Beside(demo)
     stream.start()
     yield stream
-    stream.finish()
+    # The allocator keeps what thousands of connections at once have needed.
+    stream.finish(most_mb=160)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -122,8 +124,10 @@ def test_length_and_chunks_together_never_hide_a_second_request(demo: Server) ->
 def test_chunks_of_impossible_sizes(demo: Server, size: str) -> None:
     head = f"POST {CHAT} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ntransfer-encoding: chunked\r\n\r\n"
     with connect(demo) as connection:
-        connection.sendall(head.encode() + size.encode() + b"\r\n{}\r\n")
-        connection.shutdown(socket.SHUT_WR)
+        # A server that has refused already may have closed its side.
+        with suppress(OSError):
+            connection.sendall(head.encode() + size.encode() + b"\r\n{}\r\n")
+            connection.shutdown(socket.SHUT_WR)
         assert refused(read_all(connection), 400, 413)
 
 
