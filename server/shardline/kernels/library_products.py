@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -34,29 +34,21 @@ class Timing:
     best_us: float
 
 
-@dataclass(slots=True)
-class _Weights:
-    """Some of the weights of one shape: [columns, inner] each."""
-
-    some: list[Tensor] = field(default_factory=list)
-
-    def note(self, weight: Tensor) -> None:
-        if len(self.some) < _MOST_WEIGHTS:
-            self.some.append(weight)
-
-
 class LibraryProducts:
     """See the module's text. `lt`: none: everything goes through torch."""
 
     def __init__(self, lt: CublasLt | None) -> None:
         self._lt = lt
-        self._weights: dict[tuple[int, int, torch.dtype], _Weights] = {}
+        # Some of each shape: (columns, inner, dtype).
+        self._weights: dict[tuple[int, int, torch.dtype], list[Tensor]] = {}
         self._chosen: dict[LtShape, LtAlgorithm | None] = {}
 
     def note(self, weight: Tensor) -> None:
         """A weight that products will have: [columns, inner]."""
         columns, inner = weight.shape
-        self._weights.setdefault((columns, inner, weight.dtype), _Weights()).note(weight)
+        some = self._weights.setdefault((columns, inner, weight.dtype), [])
+        if len(some) < _MOST_WEIGHTS:
+            some.append(weight)
 
     def product(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         """x @ weight^T + bias: [rows, columns]."""
@@ -84,7 +76,7 @@ class LibraryProducts:
     def measure(self, shape: LtShape) -> Timing | None:
         """Times all candidates of a product and chooses; some 20 ms. None where there is no choice."""
         lt = self._lt
-        weights = self._weights[(shape.columns, shape.inner, shape.dtype)].some
+        weights = self._weights[(shape.columns, shape.inner, shape.dtype)]
         self._chosen[shape] = None
         usable = [weight for weight in weights if lt is not None and lt.takes(weight, weight)]
         if lt is None or not usable or sum(w.nbytes for w in usable) < _LEAST_WEIGHT_BYTES:
