@@ -22,6 +22,6 @@ pub use prepare::{Turn, count_tokens, ready};
 pub use reading::{Reader, Reading, Said};
 pub use render::{encode, render};
 pub use speech::Speech;
-pub use tools::{Tool, ToolChoice, Tools, check_count};
+pub use tools::{Tool, ToolChoice, Tools};
 pub use types::{ConversationFields, Message};
 pub use validate::{Conversation, Opening, set_effort, validate, wrong_type};

@@ -152,6 +152,32 @@ impl Tools {
         })
     }
 
+    /// The tools of a request, each read by `read` from its path and its fields.
+    ///
+    /// # Errors
+    /// With the first field at fault, and when a call is forced with nothing to call.
+    pub fn read(
+        given: Option<Vec<Map<String, Value>>>,
+        choice: ToolChoice,
+        parallel: bool,
+        read: impl Fn(&str, Map<String, Value>) -> Result<Tool, ApiError>,
+    ) -> Result<Option<Self>, ApiError> {
+        let Some(given) = given else {
+            if matches!(choice, ToolChoice::Required | ToolChoice::Named(_)) {
+                let message = "`tool_choice` needs `tools`";
+                return Err(ApiError::invalid("tool_choice", Rule::Conflict, message));
+            }
+            return Ok(None);
+        };
+        check_count(given.len())?;
+        let list = given
+            .into_iter()
+            .enumerate()
+            .map(|(index, tool)| read(&format!("tools[{index}]"), tool))
+            .collect::<Result<_, _>>()?;
+        Self::new(list, choice, parallel).map(Some)
+    }
+
     /// Whether the model must call.
     #[must_use]
     pub fn is_forced(&self) -> bool {
@@ -175,10 +201,7 @@ impl Tools {
 }
 
 /// How many tools a request may bring, before each is looked at.
-///
-/// # Errors
-/// When there are more.
-pub fn check_count(given: usize) -> Result<(), ApiError> {
+fn check_count(given: usize) -> Result<(), ApiError> {
     check::count("tools", given, MAX_TOOLS)
 }
 
@@ -191,28 +214,11 @@ pub fn openai(
     choice: Option<Value>,
     parallel: Option<bool>,
 ) -> Result<Option<Tools>, ApiError> {
-    let choice = openai_choice(choice)?;
-    let Some(tools) = tools else {
-        return match choice {
-            None | Some(ToolChoice::Auto | ToolChoice::None) => Ok(None),
-            Some(ToolChoice::Required | ToolChoice::Named(_)) => {
-                let message = "`tool_choice` needs `tools`";
-                Err(ApiError::invalid("tool_choice", Rule::Conflict, message))
-            }
-        };
-    };
-    check_count(tools.len())?;
-    let list = tools
-        .into_iter()
-        .enumerate()
-        .map(|(index, tool)| openai_tool(index, tool))
-        .collect::<Result<_, _>>()?;
-    let choice = choice.unwrap_or(ToolChoice::Auto);
-    Tools::new(list, choice, parallel.unwrap_or(true)).map(Some)
+    let choice = openai_choice(choice)?.unwrap_or(ToolChoice::Auto);
+    Tools::read(tools, choice, parallel.unwrap_or(true), openai_tool)
 }
 
-fn openai_tool(index: usize, mut tool: Map<String, Value>) -> Result<Tool, ApiError> {
-    let path = format!("tools[{index}]");
+fn openai_tool(path: &str, mut tool: Map<String, Value>) -> Result<Tool, ApiError> {
     match tool.get("type") {
         None | Some(Value::Null) => {}
         Some(Value::String(kind)) if kind == "function" => {}
@@ -221,12 +227,12 @@ fn openai_tool(index: usize, mut tool: Map<String, Value>) -> Result<Tool, ApiEr
             let fix = format!("send tools of type `function`, not `{kind}`");
             return Err(ApiError::unsupported(format!("{path}.type"), fix));
         }
-        Some(_) => return Err(wrong(&path, "type", "a string")),
+        Some(_) => return Err(wrong(path, "type", "a string")),
     }
     match tool.remove("function") {
         Some(Value::Object(function)) => Tool::new(&format!("{path}.function"), function),
         None | Some(Value::Null) => Err(ApiError::missing(&format!("{path}.function"))),
-        Some(_) => Err(wrong(&path, "function", "an object")),
+        Some(_) => Err(wrong(path, "function", "an object")),
     }
 }
 

@@ -4,7 +4,7 @@ use serde_json::{Map, Value};
 
 use crate::http::body::JsonBody;
 use crate::http::check;
-use crate::http::conversation::{self, Tool, ToolChoice, Tools, wrong_type};
+use crate::http::conversation::{Tool, ToolChoice, Tools, wrong_type};
 use crate::http::decoding::Decoding;
 use crate::http::error::{ApiError, Rule};
 use crate::http::fields::{self, Ignored};
@@ -149,20 +149,8 @@ fn tools(
         .unwrap_or(false);
     let choice = choice.map_or(Ok(ToolChoice::Auto), tool_choice)?;
     // Clients send an empty list where they have none.
-    let Some(given) = given.filter(|given| !given.is_empty()) else {
-        if matches!(choice, ToolChoice::Required | ToolChoice::Named(_)) {
-            let message = "`tool_choice` needs `tools`";
-            return Err(ApiError::invalid("tool_choice", Rule::Conflict, message));
-        }
-        return Ok(None);
-    };
-    conversation::check_count(given.len())?;
-    let list = given
-        .into_iter()
-        .enumerate()
-        .map(|(index, tool)| self::tool(&format!("tools[{index}]"), tool))
-        .collect::<Result<_, _>>()?;
-    Tools::new(list, choice, parallel).map(Some)
+    let given = given.filter(|given| !given.is_empty());
+    Tools::read(given, choice, parallel, tool)
 }
 
 fn tool_choice(choice: ToolChoiceFields) -> Result<ToolChoice, ApiError> {

@@ -4,7 +4,7 @@ use serde_json::{Map, Value, json};
 
 use crate::http::body::JsonBody;
 use crate::http::check;
-use crate::http::conversation::{self, Tool, ToolChoice, Tools, set_effort, wrong_type};
+use crate::http::conversation::{Tool, ToolChoice, Tools, set_effort, wrong_type};
 use crate::http::decoding::Decoding;
 use crate::http::error::{ApiError, Rule};
 use crate::http::fields::{self, Ignored};
@@ -145,20 +145,8 @@ fn tools(
 ) -> Result<Option<Tools>, ApiError> {
     let choice = choice.map_or(Ok(ToolChoice::Auto), tool_choice)?;
     // Clients send an empty list where they have none.
-    let Some(given) = given.filter(|given| !given.is_empty()) else {
-        if matches!(choice, ToolChoice::Required | ToolChoice::Named(_)) {
-            let message = "`tool_choice` needs `tools`";
-            return Err(ApiError::invalid("tool_choice", Rule::Conflict, message));
-        }
-        return Ok(None);
-    };
-    conversation::check_count(given.len())?;
-    let list = given
-        .into_iter()
-        .enumerate()
-        .map(|(index, tool)| self::tool(&format!("tools[{index}]"), tool))
-        .collect::<Result<_, _>>()?;
-    Tools::new(list, choice, parallel.unwrap_or(true)).map(Some)
+    let given = given.filter(|given| !given.is_empty());
+    Tools::read(given, choice, parallel.unwrap_or(true), tool)
 }
 
 /// A function whose fields stand beside its type.
