@@ -8,11 +8,9 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use llguidance::Matcher;
-
 use crate::compile::Refusal;
-use crate::library::Template;
 use crate::mask::Mask;
+use crate::template::{Template, Walk};
 
 /// A grammar that has taken this long and whose masks take more than `MASK_SHARE` on average ends
 /// its sequence: the others would wait for it at every step.
@@ -49,7 +47,7 @@ struct State {
 enum Stage {
     Compiling,
     Compiled(Arc<Template>),
-    Following(Box<Matcher>),
+    Following(Box<Walk>),
     /// A thread has taken it to work on it.
     Taken,
     Failed,
@@ -120,40 +118,30 @@ impl Follower {
     pub(crate) fn work(&self) {
         loop {
             let mut state = self.lock();
-            let matcher = match std::mem::replace(&mut state.stage, Stage::Taken) {
-                Stage::Compiled(template) => None.ok_or(template),
-                Stage::Following(matcher) => Ok(matcher),
+            let walk = match std::mem::replace(&mut state.stage, Stage::Taken) {
+                Stage::Compiled(template) => Err(template),
+                Stage::Following(walk) => Ok(walk),
                 other => {
                     state.stage = other;
                     state.scheduled = false;
                     return;
                 }
             };
-            let tokens = std::mem::take(&mut state.pending);
+            let tokens = Vec::from(std::mem::take(&mut state.pending));
             drop(state);
             let began = Instant::now();
-            let mut matcher = matcher.unwrap_or_else(|template| Box::new(template.instance()));
-            let mask = self.follow(&mut matcher, &tokens);
-            if self.put_back(matcher, mask, tokens.len(), began.elapsed()) {
+            let mut walk = walk.unwrap_or_else(|template| Box::new(Walk::new(template)));
+            let mask = walk
+                .follow(&tokens)
+                .map(|allowed| Mask::new(&allowed, self.frame.vocab_size, &self.frame.ends));
+            if self.put_back(walk, mask, tokens.len(), began.elapsed()) {
                 return;
             }
         }
     }
 
-    fn follow(&self, matcher: &mut Matcher, tokens: &VecDeque<u32>) -> Option<Mask> {
-        for token in tokens {
-            // A step sent before the end was known brings a token more, which is discarded.
-            if matcher.is_stopped() && !matcher.is_error() {
-                break;
-            }
-            matcher.consume_token(*token).ok()?;
-        }
-        let allowed = matcher.compute_mask_or_eos().ok()?;
-        Some(Mask::new(&allowed, self.frame.vocab_size, &self.frame.ends))
-    }
-
     /// Whether there is nothing more to do.
-    fn put_back(&self, matcher: Box<Matcher>, mask: Option<Mask>, tokens: usize, took: Duration) -> bool {
+    fn put_back(&self, walk: Box<Walk>, mask: Option<Mask>, tokens: usize, took: Duration) -> bool {
         let mut state = self.lock();
         state.generated = state.generated.saturating_add(tokens as u32);
         state.spent += took;
@@ -161,7 +149,7 @@ impl Follower {
         match mask {
             Some(mask) if !too_slow && !matches!(state.stage, Stage::Failed) => {
                 state.mask = Some(Arc::new(mask));
-                state.stage = Stage::Following(matcher);
+                state.stage = Stage::Following(walk);
             }
             _ => state.stage = Stage::Failed,
         }

@@ -2,7 +2,9 @@
 //! computed in threads of their own while the model runs.
 //!
 //! ```text
-//! Source ─▶ library (cache, one compilation each) ─▶ Follower (a sequence's place in its grammar)
+//! Source ─▶ library (cache, one compilation each) ─▶ Template (lexers that sequences share)
+//!                                                      ▼
+//!                                                    Follower (a sequence's place in its grammar)
 //!                                                      ▲ tokens sampled      ▼ mask of the next
 //!                                                    Grammars::advance     Grammars::fill
 //! ```
@@ -20,6 +22,7 @@ mod limits;
 mod mask;
 mod queue;
 mod source;
+mod template;
 mod vocabulary;
 
 pub use compile::Refusal;

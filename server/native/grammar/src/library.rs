@@ -3,31 +3,11 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use llguidance::Matcher;
-
 use crate::compile::{Compiler, Refusal};
 use crate::limits::Limits;
 use crate::queue::{Job, Workers};
 use crate::source::Source;
-
-/// A compiled grammar at its beginning.
-pub(crate) struct Template {
-    matcher: Mutex<Matcher>,
-}
-
-impl Template {
-    fn new(matcher: Matcher) -> Self {
-        Self {
-            matcher: Mutex::new(matcher),
-        }
-    }
-
-    /// A copy for one sequence, with a lexer of its own: sequences do not wait for each other.
-    pub(crate) fn instance(&self) -> Matcher {
-        let matcher = self.matcher.lock().unwrap_or_else(PoisonError::into_inner);
-        matcher.deep_clone()
-    }
-}
+use crate::template::Template;
 
 /// What becomes of a compilation.
 pub(crate) type Compiled = Result<Arc<Template>, Refusal>;
@@ -111,7 +91,8 @@ impl Library {
         let (library, wanted) = (self.clone(), source.clone());
         let job: Job = Box::new(move || {
             let compiled = library.compiler.compile(&wanted);
-            library.finish(wanted, compiled.map(|matcher| Arc::new(Template::new(matcher))));
+            let template = |matcher| Arc::new(Template::new(matcher, library.limits.lanes));
+            library.finish(wanted, compiled.map(template));
         });
         match urgency {
             Urgency::Needed => self.workers.push(job),

@@ -29,6 +29,8 @@ pub struct Limits {
     pub compile_threads: usize,
     /// Threads that compute masks.
     pub mask_threads: usize,
+    /// Lexers that the sequences of one grammar share.
+    pub lanes: usize,
 }
 
 impl Limits {
@@ -48,6 +50,8 @@ impl Limits {
             compile_stack_bytes: 64 << 20,
             compile_threads: mask_threads.div_ceil(4).max(1),
             mask_threads: mask_threads.max(1),
+            // The thread that waits for masks works too.
+            lanes: mask_threads.max(1) + 1,
         }
     }
 

@@ -131,6 +131,64 @@ fn a_token_that_may_not_come_ends_its_own_sequence_alone() {
     assert_eq!(allowed(&grammars, good, 1).1, RowState::Failed);
 }
 
+/// Walks texts side by side, a token of each at a time; gives how each stands at its end.
+fn walk(grammars: &Grammars, source: &Source, texts: &[&str]) -> Vec<(Vec<u32>, RowState)> {
+    let handles: Vec<Handle> = texts
+        .iter()
+        .map(|_| grammars.admit(source.clone(), Vec::new()))
+        .collect();
+    let longest = texts.iter().map(|text| text.len()).max().unwrap();
+    for position in 0..longest {
+        for (handle, text) in handles.iter().zip(texts) {
+            if let Some(byte) = text.as_bytes().get(position) {
+                let token = u32::from(*byte);
+                let (may_come, state) = allowed(grammars, *handle, position as u32);
+                assert!(
+                    state != RowState::Failed && may_come.contains(&token),
+                    "{position} of {text}"
+                );
+                grammars.advance([(*handle, token)]);
+            }
+        }
+    }
+    let ends = handles.iter().zip(texts);
+    ends.map(|(handle, text)| allowed(grammars, *handle, text.len() as u32))
+        .collect()
+}
+
+#[test]
+fn sequences_with_one_lexer_stand_where_each_would_alone() {
+    let source = Source::new("regex", "(ab|ba|c{2,5}){1,9}").unwrap();
+    let texts = ["abba", "cc", "ccccc", "ab", "baccc", "a", "ccab", "c"];
+    let limits = Limits {
+        lanes: 1,
+        ..Limits::with_threads(1)
+    };
+    let together = walk(&Grammars::start(&vocabulary(), limits).unwrap(), &source, &texts);
+    for (text, stands) in texts.iter().zip(together) {
+        let alone = walk(&Grammars::start(&vocabulary(), limits).unwrap(), &source, &[text]);
+        assert_eq!(alone, [stands], "{text}");
+    }
+}
+
+#[test]
+fn a_lexer_that_is_used_up_is_left() {
+    let source = Source::new("regex", "(a{60}|b{60}|c{60}|d{60}|e{60})!").unwrap();
+    let texts: Vec<String> = "abcde".chars().map(|c| c.to_string().repeat(60)).collect();
+    let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
+    // States for two of the texts, so that one lexer does not serve all five.
+    let limits = Limits {
+        lanes: 1,
+        lexer_states: 140,
+        ..Limits::with_threads(1)
+    };
+    let grammars = Grammars::start(&vocabulary(), limits).unwrap();
+    let exclamation = (vec![u32::from(b'!')], RowState::Open);
+    assert_eq!(walk(&grammars, &source, &texts), vec![exclamation.clone(); 5]);
+    // Newcomers get a lexer that is not used up.
+    assert_eq!(walk(&grammars, &source, &texts[..1]), [exclamation]);
+}
+
 #[test]
 fn waits_end_when_the_threads_do() {
     let grammars = grammars();
