@@ -44,7 +44,8 @@ impl Compiler {
     /// # Errors
     /// When the vocabulary cannot be sorted into the classes that speed masks up.
     pub(crate) fn new(vocabulary: &Vocabulary, limits: Limits) -> Result<Self, Refusal> {
-        let slices = llguidance::earley::SlicedBiasComputer::general_slices();
+        let mut slices = llguidance::earley::SlicedBiasComputer::general_slices();
+        slices.extend(WORD_SLICES.map(str::to_owned));
         let capabilities = InferenceCapabilities::default();
         let mut factory = ParserFactory::new(vocabulary.environment(), capabilities, &slices)
             .map_err(|error| Refusal::Invalid(sentence(&error.to_string())))?;
@@ -102,6 +103,10 @@ fn spaced(mut schema: Value) -> Value {
     }
     schema
 }
+
+/// Classes of tokens beside those of JSON strings that a mask takes or leaves as a whole: most tokens are
+/// words, which many patterns allow at most places.
+const WORD_SLICES: [&str; 2] = ["[a-zA-Z0-9 ]{1,10}", "[a-zA-Z0-9 ]{1,30}"];
 
 /// Words by which the grammar engine, which knows kinds of errors only by their text, says that
 /// something is too much for its bounds.

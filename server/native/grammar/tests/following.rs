@@ -344,6 +344,32 @@ fn values() -> impl Strategy<Value = serde_json::Value> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
+    /// Tokens that are allowed as a class are exactly those that are allowed one by one.
+    #[test]
+    fn words_are_allowed_while_they_fit(most in 1_usize..45, before in 0_usize..45, capitals: bool) {
+        let words = ["the", " of", "Hello", "it's", "é", "0 1 2", "internationally", "thirty-four"];
+        let long = ["n".repeat(31), " x".repeat(20)];
+        let words: Vec<&str> = words.into_iter().chain(long.iter().map(String::as_str)).collect();
+        let mut bytes: Vec<Vec<u8>> = words.iter().map(|word| word.as_bytes().to_vec()).collect();
+        bytes.extend([b"a".to_vec(), b"\xFF<end>".to_vec()]);
+        let (a, end) = (words.len() as u32, words.len() as u32 + 1);
+        let vocabulary = Vocabulary::new(bytes, vec![end]).unwrap();
+        let grammars = Grammars::start(&vocabulary, Limits::with_threads(1)).unwrap();
+        let class = if capitals { "[a-zA-Z0-9 ]" } else { "[a-z0-9 ]" };
+        let before = before.min(most);
+        let source = Source::new("regex", &format!("{class}{{1,{most}}}")).unwrap();
+        let handle = grammars.admit(source, vec![a; before]);
+        let mut mask = vec![0; grammars.mask_words()];
+        let width = mask.len();
+        grammars.fill(&[(handle, before as u32)], MaskRows::new(&mut mask, width));
+        for (id, word) in words.iter().enumerate() {
+            let fits = word.len() <= most - before
+                && word.bytes().all(|byte| byte == b' ' || byte.is_ascii_alphanumeric())
+                && (capitals || !word.bytes().any(|byte| byte.is_ascii_uppercase()));
+            prop_assert_eq!(mask[id / 32] >> (id % 32) & 1 == 1, fits, "{:?} of {} after {}", word, most, before);
+        }
+    }
+
     /// What is valid is never forbidden, and its end is allowed where it is complete.
     #[test]
     fn every_json_text_can_be_followed(value in values(), pretty: bool) {
