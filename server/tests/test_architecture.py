@@ -16,7 +16,8 @@ ALLOWED = {
     "weights": set(),
     "dist": set(),
     "kv": set(),
-    "sampling": {"kernels"},
+    "upload": set(),
+    "sampling": {"kernels", "upload"},
     "config": set(),
     "grammar": {"_native"},
     "control": set(),
@@ -51,6 +52,7 @@ ALLOWED = {
         "kv",
         "kernels",
         "grammar",
+        "upload",
     },
 }
 # Outside libraries that only some may use.

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from shardline.sampling.choice import TorchChoice
 from shardline.sampling.parameters import Parameters
 from shardline.sampling.random import gumbel, row_keys
 from shardline.sampling.sampler import Sampled, Sampler
@@ -24,7 +25,7 @@ class Bench:
 
     def __init__(self, *sequences: tuple[Parameters, list[int], int]) -> None:
         self.state = SamplingState(len(sequences), WIDTH, torch.device("cpu"))
-        self.sampler = Sampler(self.state)
+        self.sampler = Sampler(self.state, TorchChoice(self.state))
         self.lengths = ids(*(len(tokens) for _, tokens, _ in sequences))
         for slot, (parameters, tokens, num_prompt) in enumerate(sequences):
             self.state.admit(slot, parameters, ids(*tokens), num_prompt)
@@ -169,10 +170,12 @@ def test_logprobs_are_of_the_raw_logits():
     wants = replace(GREEDY, logprobs=True, top_logprobs=3, repetition_penalty=2.0)
     found = Bench((wants, [5], 1), (GREEDY, [5], 1)).sample(logits)
     scores = torch.log_softmax(logits, dim=-1)
-    torch.testing.assert_close(found.logprobs, scores[range(2), found.tokens], atol=1e-5, rtol=1e-5)
+    expected = scores[[0], found.tokens[:1]]
+    torch.testing.assert_close(found.logprobs[:1], expected, atol=1e-5, rtol=1e-5)
+    assert found.logprobs[1].isnan(), "it was not asked for"
     values, top = scores.topk(3)
-    assert found.top_ids.tolist() == top.tolist()
-    torch.testing.assert_close(found.top_logprobs, values, atol=1e-5, rtol=1e-5)
+    assert found.top_ids[0].tolist() == top[0].tolist()
+    torch.testing.assert_close(found.top_logprobs[0], values[0], atol=1e-5, rtol=1e-5)
 
 
 def test_without_requests_there_are_no_logprobs():

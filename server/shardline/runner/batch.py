@@ -17,7 +17,7 @@ from torch import Tensor
 
 from shardline.endpoint.frame import I32, U64, FrameFields, NewSequenceFields
 from shardline.runner.errors import ProtocolError
-from shardline.runner.upload import upload
+from shardline.upload import upload
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,17 +30,11 @@ class Forward(Protocol):
         ...
 
 
-LogitsEdit = Callable[[Tensor], None]
-"""Changes dtype[samples, vocab_size] in place."""
-
-
 class JoinedForward(Forward, Protocol):
     """A forward pass that can sample as well, when nothing of a step needs the host in between."""
 
-    def sampled(self, plan: StepPlan, inputs: StepInputs, edit: LogitsEdit | None) -> Sampled | None:
+    def sampled(self, inputs: StepInputs) -> Sampled | None:
         """Runs the step, samples and keeps each last token; none: the step has to be run apart.
-
-        `edit`: what is to be done to the logits before they are sampled from; it may wait.
 
         Valid until the next call.
         """

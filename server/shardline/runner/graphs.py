@@ -26,13 +26,13 @@ from shardline.attention.base import HostRows
 from shardline.kernels.chaining import Chain
 from shardline.kernels.choice import MOST_FEW_ROWS, chain_for
 from shardline.kernels.embedding import resolve_tokens
-from shardline.kernels.sampling import SamplingScratch, SamplingTable, sample
 from shardline.kernels.target import KernelTarget
 from shardline.runner.batch import StepPlan
-from shardline.runner.forward import EagerForward, LogitsEdit
+from shardline.runner.forward import EagerForward
 from shardline.runner.graph_sizes import GraphSize, GraphSizes
 from shardline.runner.graph_store import GraphStore, GraphWork
 from shardline.runner.inputs import InputBuffers, Padding, StepInputs
+from shardline.sampling.kernel_choice import KernelChoice
 from shardline.sampling.sampler import Sampled
 from shardline.sampling.state import SamplingState
 
@@ -68,7 +68,7 @@ class GraphKey:
 
 @dataclass(frozen=True, slots=True)
 class GraphParts:
-    """What graphs are made from. `vocab_size`: of the model.
+    """What graphs are made from. `vocab_size`: of the model. `choice`: how graphs sample.
 
     `joins`: whether a graph may sample; with several ranks only the first one does.
     """
@@ -76,6 +76,7 @@ class GraphParts:
     eager: EagerForward
     inputs: InputBuffers
     sampling: SamplingState
+    choice: KernelChoice
     sizes: GraphSizes
     vocab_size: int
     device: torch.device
@@ -102,24 +103,15 @@ class GraphForward:
         self._stream = torch.cuda.Stream(parts.device)
         self._size: GraphSize | None = None
         self._sampling = Sampling.APART
-        self._drawing = Sampling.APART
         self._captured: Captured | None = None
         self.last: Captured | None = None
         self._logits: Tensor | None = None
         self._target = KernelTarget.of(parts.device)
-        rows = parts.inputs.max_rows
-        self._tokens = torch.zeros(rows, dtype=torch.int64, device=parts.device)
-        self._valid = torch.zeros(rows, dtype=torch.bool, device=parts.device)
-        self._scratch = SamplingScratch.allocate(rows, parts.vocab_size, parts.device)
-        self._table = SamplingTable(parts.sampling.device_numbers, parts.sampling.device_key_bases)
 
     def padding(self, plan: StepPlan) -> Padding:
         """The captured size that the step fits in, or its own."""
         self._size = self._parts.sizes.of(plan)
-        self._drawing = self._sampling_of(plan)
-        # Masks come between the forward pass and sampling: two launches then.
-        constrained = self._parts.sampling.constrained[plan.slots[plan.samples]].any()
-        self._sampling = Sampling.APART if constrained else self._drawing
+        self._sampling = self._sampling_of(plan)
         if self._size is None:
             self._captured = None
             return Padding()
@@ -135,23 +127,18 @@ class GraphForward:
         captured.graph.replay()
         return captured.logits
 
-    def sampled(self, plan: StepPlan, inputs: StepInputs, edit: LogitsEdit | None) -> Sampled | None:
+    def sampled(self, inputs: StepInputs) -> Sampled | None:
         """See `JoinedForward.sampled`."""
-        if self._drawing is Sampling.APART:
+        if self._sampling is Sampling.APART:
             return None
-        count = inputs.num_samples
-        if edit is not None:
-            logits = self.logits(inputs)[:count]
-            edit(logits)
-            self._draw(logits, inputs, self._drawing, Chain.OFF)
-        elif self._captured is None:
-            self.last = None
+        self.last = self._captured
+        if self._captured is None:
             decode = self._size is not None and self._size.is_decode
-            self._with_memory(lambda: self._step(inputs, self._drawing, all_sample=decode))
+            self._with_memory(lambda: self._step(inputs, self._sampling, all_sample=decode))
         else:
-            self.last = self._captured
             self._captured.graph.replay()
-        return Sampled(self._tokens[:count], self._valid[:count], None, None, None)
+        tokens, valid = self._parts.choice.chosen(inputs.num_samples)
+        return Sampled(tokens, valid, None, None, None)
 
     def work_ahead(self) -> bool:
         """A piece of work that no step waits for: a run or a capture; false when none is left."""
@@ -269,29 +256,14 @@ class GraphForward:
         if sampling is Sampling.APART:
             return logits
         rows = logits.shape[0]
-        self._draw(
-            logits,
-            inputs,
-            sampling,
-            chain_for(rows, MOST_FEW_ROWS, self._target) if all_sample else Chain.OFF,
-        )
-        return None
-
-    def _draw(self, logits: Tensor, inputs: StepInputs, sampling: Sampling, chain: Chain) -> None:
-        """Samples from logits [rows, vocab_size], and keeps what was sampled."""
-        rows = logits.shape[0]
-        sample(
+        self._parts.choice.launch(
             logits,
             inputs.sample_slots[:rows],
             inputs.sample_positions[:rows],
-            self._table,
-            self._scratch,
-            inputs.last_tokens,
-            self._tokens[:rows],
-            self._valid[:rows],
             only_greedy=sampling is Sampling.GREEDY,
-            chain=chain,
+            chain=chain_for(rows, MOST_FEW_ROWS, self._target) if all_sample else Chain.OFF,
         )
+        return None
 
     def _sampling_of(self, plan: StepPlan) -> Sampling:
         """What the step's sampled rows allow."""

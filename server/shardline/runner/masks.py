@@ -6,12 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from torch import Tensor
 
 from shardline.endpoint.frame import I32
 from shardline.grammar.constraints import Constraints, RowMasks
 from shardline.runner.batch import Batch, StepPlan
-from shardline.runner.forward import LogitsEdit
 from shardline.sampling.masks import ApplyMasks
 
 
@@ -29,7 +27,6 @@ class StepMasks:
 
     def __init__(self, masking: Masking, batch: Batch, plan: StepPlan) -> None:
         self._constraints = constraints = masking.constraints
-        self._apply_masks = masking.apply
         self._taken: RowMasks | None = None
         slots: I32 = plan.slots[plan.samples]
         generated = plan.known[plan.samples] - batch.num_prompt[slots]
@@ -42,19 +39,9 @@ class StepMasks:
             self._taken = constraints.masks(self.constrained)
         return self._taken
 
-    @property
-    def edit(self) -> LogitsEdit | None:
-        """For a forward pass that samples as well."""
-        return None if self.constrained is None else self._apply
-
     def failed(self, rows: int) -> npt.NDArray[np.bool_]:
         """bool[rows]: whose grammars failed."""
         failed = np.zeros(rows, np.bool_)
         if self._taken is not None:
             failed[self._taken.rows] = self._taken.failed
         return failed
-
-    def _apply(self, logits: Tensor) -> None:
-        masks = self.take()
-        if masks is not None:
-            self._apply_masks(logits, masks.rows, masks.masks)

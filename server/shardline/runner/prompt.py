@@ -18,7 +18,7 @@ from shardline.ops.base import Hidden
 from shardline.runner.batch import Batch, StepPlan
 from shardline.runner.fetch import Fetch, as_f32, as_i32
 from shardline.runner.forward import EagerForward
-from shardline.runner.upload import upload
+from shardline.upload import upload
 
 LOGITS_ROWS = 256
 

@@ -25,6 +25,7 @@ from shardline.runner.inputs import InputBuffers, StepInputs
 from shardline.runner.masks import Masking, StepMasks
 from shardline.runner.outcome import PendingSamples, make_outcome
 from shardline.runner.prompt import PendingPrompt, PromptScorer
+from shardline.sampling.choice import Choice
 from shardline.sampling.parameters import Parameters
 from shardline.sampling.sampler import Sampled, Sampler
 from shardline.sampling.state import SamplingState
@@ -60,8 +61,8 @@ class Parts:
     """What a runner is made of.
 
     `forward`: how steps run; `joined`: how those run that can be sampled in one go, if there is a
-    way; `eager`: how those with prompt scores do. `masking`: how grammars are followed. `ahead`: what to
-    do while there is time.
+    way; `eager`: how those with prompt scores do. `choice`: how tokens are
+    chosen then. `masking`: how grammars are followed. `ahead`: what to do while there is time.
     """
 
     batch: Batch
@@ -70,6 +71,7 @@ class Parts:
     joined: JoinedForward | None
     eager: EagerForward
     sampling: SamplingState
+    choice: Choice
     masking: Masking
     group: ParallelGroup
     device: torch.device
@@ -82,7 +84,7 @@ class Runner:
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
         self._batch = parts.batch
-        self._sampler = Sampler(parts.sampling, parts.masking.apply)
+        self._sampler = Sampler(parts.sampling, parts.choice, parts.masking.apply)
         self._prompts = PromptScorer(parts.batch, parts.eager, parts.device)
 
     @property
@@ -121,7 +123,7 @@ class Runner:
         scored = self._prompts.rows(plan)
         masks = StepMasks(self._parts.masking, self._batch, plan)
         joined = None if scored else self._parts.joined
-        sampled = None if joined is None else joined.sampled(plan, inputs, masks.edit)
+        sampled = None if joined is None else joined.sampled(inputs)
         if sampled is None:
             logits, prompts = self._run(plan, inputs, scored, fetch)
             ran = perf_counter()

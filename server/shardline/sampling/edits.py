@@ -12,14 +12,14 @@ from torch import Tensor
 
 from shardline.sampling.parameters import Parameters
 from shardline.sampling.pool import RowPool
+from shardline.upload import upload
 
 I32 = npt.NDArray[np.int32]
 NEGATIVE_INFINITY = float("-inf")
 
 
 def _index(values: I32 | list[int], device: torch.device) -> Tensor:
-    host = torch.tensor(np.asarray(values, dtype=np.int64))
-    return host.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else host.to(device)
+    return upload(np.asarray(values, dtype=np.int64), device)
 
 
 class BiasEdit:

@@ -10,14 +10,12 @@ from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from torch import Tensor
 
-from shardline.sampling.cuts import Cuts
-from shardline.sampling.draw import draw
+from shardline.sampling.choice import Choice
 from shardline.sampling.masks import ApplyMasks, apply_masks
-from shardline.sampling.random import row_keys
 from shardline.sampling.state import SamplingState
+from shardline.upload import upload
 
 I32 = npt.NDArray[np.int32]
 
@@ -49,39 +47,46 @@ class Masks(Protocol):
 
 
 class Sampler:
-    """Samples all rows of a step at once. `apply`: how masks are applied to float32 logits."""
+    """Samples all rows of a step at once.
 
-    def __init__(self, state: SamplingState, apply: ApplyMasks = apply_masks) -> None:
+    `choice`: how tokens are chosen. `apply`: how masks are applied to float32 logits.
+    """
+
+    def __init__(self, state: SamplingState, choice: Choice, apply: ApplyMasks = apply_masks) -> None:
         self._state = state
+        self._choice = choice
         self._apply = apply
 
     def sample(
         self, logits: Tensor, slots: Tensor, host_slots: I32, positions: I32, masks: Masks | None = None
     ) -> Sampled:
-        """`logits`: f32[n, vocab], may be overwritten. `slots`: i32[n], device; `host_slots` too, on the host.
+        """`logits`: f32[n, vocab], are overwritten. `slots`: i32[n], device; `host_slots` too, on the host.
 
         `positions`: i32[n], of the tokens to be sampled: how many the sequence has before them.
         """
         state = self._state
-        raw = logits
-        edits = masks is not None or self._edited(host_slots, positions)
-        wants_logprobs = bool(state.wants_logprobs[host_slots].any())
-        edited = raw.clone() if edits and wants_logprobs else raw
-        if edits:
-            self._edit(edited, slots, host_slots, positions, masks)
-        tokens, largest = self._choose(edited, slots, host_slots, positions)
-        if state.has_penalties[host_slots].any():
-            rows = np.flatnonzero(state.has_penalties[host_slots])
-            state.penalties.count(host_slots[rows].tolist(), tokens[self._rows(rows)])
-        valid = torch.isfinite(largest)
-        if not wants_logprobs:
+        asked = np.flatnonzero(state.wants_logprobs[host_slots])
+        given = self._given(logits, asked, masks is not None or self._edited(host_slots, positions))
+        self._edit(logits, slots, host_slots, positions, masks)
+        tokens, valid = self._choice(logits, slots, host_slots, positions)
+        penalized = np.flatnonzero(state.has_penalties[host_slots])
+        if penalized.size:
+            state.penalties.count(host_slots[penalized].tolist(), tokens[self._rows(penalized)])
+        if given is None:
             return Sampled(tokens, valid, None, None, None)
-        return self._with_logprobs(raw, tokens, valid, int(state.top_logprobs[host_slots].max()))
+        most = int(state.top_logprobs[host_slots].max())
+        return _with_logprobs(given, self._rows(asked), tokens, valid, most)
+
+    def _given(self, logits: Tensor, asked: npt.NDArray[np.intp], edited: bool) -> Tensor | None:
+        """f32[m, vocab]: what the model gave to rows that ask for log-probabilities; none: no row does."""
+        if not asked.size:
+            return None
+        if len(asked) == logits.shape[0] and not edited:
+            return logits
+        return logits.index_select(0, self._rows(asked))
 
     def _rows(self, rows: npt.NDArray[np.intp]) -> Tensor:
-        host = torch.from_numpy(rows.astype(np.int64))
-        device = self._state.device
-        return host.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else host
+        return upload(rows.astype(np.int64), self._state.device)
 
     def _suppressed(self, slots: I32, positions: I32) -> npt.NDArray[np.bool_]:
         """Which rows have not generated `min_tokens` yet."""
@@ -120,46 +125,21 @@ class Sampler:
         if masks is not None:
             self._apply(logits, masks.rows, masks.masks)
 
-    def _choose(
-        self, logits: Tensor, slots: Tensor, host_slots: I32, positions: I32
-    ) -> tuple[Tensor, Tensor]:
-        """Tokens i64[n] and each row's largest logit f32[n], NaN where one is NaN."""
-        state = self._state
-        best = logits.argmax(dim=-1)
-        largest = logits.gather(1, best.unsqueeze(1)).squeeze(1)
-        greedy = state.greedy(host_slots)
-        if greedy.all():
-            return best, largest
-        drawn_rows = np.flatnonzero(~greedy)
-        rows = self._rows(drawn_rows)
-        drawn_slots = host_slots[drawn_rows]
-        numbers = state.numbers(slots[rows])
-        scaled = logits.index_select(0, rows) / numbers["temperature"].unsqueeze(1)
-        cuts = Cuts(
-            top_k=numbers["top_k"].int(),
-            top_p=numbers["top_p"],
-            min_p=numbers["min_p"],
-            typical_p=numbers["typical_p"],
-            uses_top_k=state.any(drawn_slots, "top_k", 0.0),
-            uses_top_p=state.any(drawn_slots, "top_p", 1.0),
-            uses_min_p=state.any(drawn_slots, "min_p", 0.0),
-            uses_typical_p=state.any(drawn_slots, "typical_p", 1.0),
-        )
-        drawn = draw(scaled, cuts, self._keys(drawn_slots, positions[drawn_rows]), state.token_ids)
-        return best.index_copy(0, rows, drawn), largest
 
-    def _keys(self, slots: I32, positions: I32) -> Tensor:
-        """i32[n, 2], device."""
-        state = self._state
-        keys = row_keys(state.seeds[slots], state.choices[slots], positions.astype(np.uint64))
-        host = torch.from_numpy(keys)
-        return host.pin_memory().to(state.device, non_blocking=True) if state.device.type == "cuda" else host
-
-    @staticmethod
-    def _with_logprobs(raw: Tensor, tokens: Tensor, valid: Tensor, top: int) -> Sampled:
-        normalizer = raw.logsumexp(dim=-1, keepdim=True)
-        logprobs = raw.gather(1, tokens.unsqueeze(1)).sub_(normalizer).squeeze(1)
-        if not top:
-            return Sampled(tokens, valid, logprobs, None, None)
-        values, ids = raw.topk(min(top, raw.shape[1]), dim=-1)
-        return Sampled(tokens, valid, logprobs, ids, values.sub_(normalizer))
+def _with_logprobs(given: Tensor, rows: Tensor, tokens: Tensor, valid: Tensor, most: int) -> Sampled:
+    """`given`: f32[m, vocab] of `rows`: i64[m]. `most`: tokens wanted beside the sampled one. Entries of
+    other rows are NaN."""
+    normalizer = given.logsumexp(dim=-1, keepdim=True)
+    own = given.gather(1, tokens.index_select(0, rows).unsqueeze(1)).sub_(normalizer).squeeze(1)
+    logprobs = own.new_full((len(tokens),), float("nan")).index_copy_(0, rows, own)
+    if not most:
+        return Sampled(tokens, valid, logprobs, None, None)
+    values, ids = given.topk(min(most, given.shape[1]), dim=-1)
+    shape = (len(tokens), values.shape[1])
+    return Sampled(
+        tokens,
+        valid,
+        logprobs,
+        ids.new_zeros(shape).index_copy_(0, rows, ids),
+        values.new_full(shape, float("nan")).index_copy_(0, rows, values.sub_(normalizer)),
+    )

@@ -13,6 +13,7 @@ from torch import Tensor
 from shardline.sampling.edits import BiasEdit, PenaltyEdit, StopEdit
 from shardline.sampling.parameters import Parameters
 from shardline.sampling.random import key_bases
+from shardline.upload import upload
 
 I32 = npt.NDArray[np.int32]
 Flags = npt.NDArray[np.bool_]
@@ -58,11 +59,11 @@ class SamplingState:
         """`tokens`: i32[n], the prompt and what was generated before."""
         row = [float(getattr(parameters, name)) for name in COLUMNS]
         self._host[slot] = row
-        self._numbers[slot].copy_(self._upload(np.array(row, np.float32)), non_blocking=True)
+        self._numbers[slot].copy_(upload(np.array(row, np.float32), self.device))
         self.seeds[slot] = parameters.seed
         self.choices[slot] = parameters.choice
         base = key_bases(self.seeds[slot : slot + 1], self.choices[slot : slot + 1]).view(np.int64)
-        self._key_bases[slot : slot + 1].copy_(self._upload(base), non_blocking=True)
+        self._key_bases[slot : slot + 1].copy_(upload(base, self.device))
         self.min_tokens[slot] = parameters.min_tokens
         self.num_prompt[slot] = num_prompt
         self.wants_logprobs[slot] = parameters.logprobs or parameters.top_logprobs > 0
@@ -89,17 +90,13 @@ class SamplingState:
         return self._key_bases
 
     def is_plain(self, slots: I32, positions: I32) -> bool:
-        """Whether the slots need neither edited logits nor log-probabilities nor typical-p.
+        """Whether the slots need neither edited or masked logits nor log-probabilities nor typical-p.
 
         `positions`: of the tokens to be sampled.
         """
         needs = self.has_bias[slots] | self.has_penalties[slots] | self.wants_logprobs[slots]
         early = self.has_stops[slots] & (positions - self.num_prompt[slots] < self.min_tokens[slots])
-        return not bool((needs | early).any()) and not self.any(slots, "typical_p", 1.0)
-
-    def _upload(self, values: npt.NDArray[np.float32] | npt.NDArray[np.int64]) -> Tensor:
-        host = torch.from_numpy(values)
-        return host.pin_memory() if self.device.type == "cuda" else host
+        return not bool((needs | early | self.constrained[slots] | self.typical(slots)).any())
 
     def numbers(self, slots: Tensor) -> dict[str, Tensor]:
         """f32[n] a column. `slots`: i32[n], device."""
@@ -111,6 +108,11 @@ class SamplingState:
         host = self._host[slots]
         used = (host[:, COLUMNS.index(name)] != off) & (host[:, 0] > 0)
         return bool(used.any())
+
+    def typical(self, slots: I32) -> Flags:
+        """Which slots draw with typical-p."""
+        host = self._host[slots]
+        return (host[:, COLUMNS.index("typical_p")] != 1.0) & (host[:, 0] > 0)
 
     def greedy(self, slots: I32) -> Flags:
         """Which slots take the largest logit."""

@@ -31,6 +31,7 @@ from shardline.runner.graphs import GraphForward, GraphParts, representative, re
 from shardline.runner.inputs import InputBuffers
 from shardline.runner.memory import StepMemory, measure
 from shardline.runner.runner import Parts, Runner
+from shardline.sampling.kernel_choice import KernelChoice
 from shardline.sampling.state import SamplingState
 from shardline.start.cache import StartCache, cache_candidates
 from shardline.start.facts import device_facts, digest
@@ -62,6 +63,7 @@ class _Drawn:
     batch: Batch
     inputs: InputBuffers
     sampling: SamplingState
+    choice: KernelChoice
     eager: EagerForward
     graphs: GraphForward
 
@@ -133,6 +135,7 @@ def captured_runner(
         joined=drawn.graphs if plan.config.world_size == 1 else None,
         eager=drawn.eager,
         sampling=drawn.sampling,
+        choice=drawn.choice,
         masking=masking,
         group=plan.group,
         device=plan.device,
@@ -198,9 +201,10 @@ def _draw(plan: ShardPlan, model: Model, backend: AttentionBackend, limits: Batc
     inputs = InputBuffers(batch, device)
     sampling = SamplingState(limits.max_sequences, vocab_size, device)
     eager = EagerForward(model, backend, resolve_on_device)
+    choice = KernelChoice(sampling, batch.last_tokens, inputs.max_rows)
     joins = plan.config.world_size == 1
-    graphs = GraphForward(GraphParts(eager, inputs, sampling, graph_sizes(plan), vocab_size, device, joins))
-    return _Drawn(batch, inputs, sampling, eager, graphs)
+    parts = GraphParts(eager, inputs, sampling, choice, graph_sizes(plan), vocab_size, device, joins)
+    return _Drawn(batch, inputs, sampling, choice, eager, GraphForward(parts))
 
 
 def _draft(plan: ShardPlan, model: Model, backend: AttentionBackend) -> _Drawn:
@@ -215,8 +219,7 @@ def _run_all_kernels(plan: ShardPlan, graphs: GraphForward) -> None:
     vocab_size, device = plan.model_config.vocab_size, plan.device
     row = torch.zeros(1, dtype=torch.int32, device=device)
     masks = torch.zeros((1, -(-vocab_size // 32)), dtype=torch.int32, device=device)
-    for dtype in {plan.choices.dtype, torch.float32}:
-        apply_token_masks(torch.zeros((1, vocab_size), dtype=dtype, device=device), row, masks)
+    apply_token_masks(torch.zeros((1, vocab_size), dtype=torch.float32, device=device), row, masks)
 
 
 def _memory(

@@ -8,6 +8,7 @@ from shardline.runner.batch import Batch
 from shardline.runner.forward import EagerForward
 from shardline.runner.inputs import InputBuffers
 from shardline.runner.runner import Parts, Runner
+from shardline.sampling.choice import TorchChoice
 from shardline.sampling.state import SamplingState
 from shardline.start.parts import (
     Ready,
@@ -40,6 +41,7 @@ def eager_runner(
         joined=None,
         eager=eager,
         sampling=sampling,
+        choice=TorchChoice(sampling),
         masking=plan.grammars.masking(sampling),
         group=plan.group,
         device=device,
