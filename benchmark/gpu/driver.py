@@ -157,12 +157,17 @@ class Fleet:
 
     def fill(self, rows: int, context: int) -> None:
         """`rows` sequences with `context` tokens computed."""
-        added = [self.add(context, 1 << 30) for _ in range(rows)]
+        for _ in range(rows):
+            self.add(context, 1 << 30)
+        self.prefill()
+
+    def prefill(self) -> None:
+        """All prompts, in steps as large as the shard takes."""
         budget = self._info.max_step_tokens
-        while any(s.computed < context for s in added):
+        while any(s.computed < s.prompt for s in self.living):
             left, counts = budget, []
-            for sequence in added:
-                tokens = min(context - sequence.computed, left)
+            for sequence in self.living:
+                tokens = min(max(0, sequence.prompt - sequence.computed), left)
                 if tokens:
                     counts.append((sequence, tokens))
                     left -= tokens

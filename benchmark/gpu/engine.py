@@ -19,16 +19,18 @@ import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 sys.path.insert(0, str(Path(__file__).parent))
 import shapes
-from driver import Fleet, Load, run_load
+from driver import GREEDY, Fleet, Load, run_load
 from limits import Limits, measure_limits
 
 from shardline.assembly import assemble
 from shardline.config import ShardConfig
+from shardline.endpoint.frame import SamplingParameters
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +134,43 @@ def mixed_rows(fleet: Fleet, rows: int, context: int, chunks: list[int]) -> list
     return found
 
 
+ASKING = {
+    "nothing": {},
+    "logprobs": {"logprobs": True, "top_logprobs": 5},
+    "penalties": {"frequency_penalty": 0.5, "repetition_penalty": 1.1},
+    "bias": {
+        "logit_bias_ids": np.arange(4, dtype=np.int32).tobytes(),
+        "logit_bias_values": np.ones(4, np.float32).tobytes(),
+    },
+    "typical_p": {"typical_p": 0.9},
+    "top_k and top_p": {"top_k": 40, "top_p": 0.9},
+}
+
+
+def asking_rows(fleet: Fleet, rows: int, context: int, shares: list[int]) -> list[dict[str, object]]:
+    """Decode steps of `rows` drawn rows of which some ask for more: milliseconds a step."""
+    found: list[dict[str, object]] = []
+    for what, fields in ASKING.items():
+        for share in shares if fields else [0]:
+            for number in range(rows):
+                more = fields if number < share else {}
+                fleet.sampling = SamplingParameters(temperature=1.0, **more)
+                fleet.add(context - 24, 1 << 30)
+            fleet.sampling = GREEDY
+            fleet.prefill()
+            fleet.decode(8)
+            step_ms, host_ms = fleet.timed_decode(32)
+            fleet.clear()
+            found.append(
+                {"rows": rows, "asking": share, "what": what, "step_ms": step_ms, "host_ms": host_ms}
+            )
+            print(
+                f"{rows} rows, {share} ask for {what}: step {step_ms:.2f} ms, host {host_ms:.2f} ms",
+                flush=True,
+            )
+    return found
+
+
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", choices=sorted(shapes.SHAPES), default="8b")
@@ -139,6 +178,9 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--context", type=int)
     parser.add_argument("--mixed", default="")
     parser.add_argument("--prefill", default="", help="SEQUENCES:TOKENS,…")
+    parser.add_argument(
+        "--asking", default="", help="ROWS:ASKING:ASKING…,…: steps some of whose rows ask for more"
+    )
     parser.add_argument("--loads", default="", help="N:PROMPT:OUTPUT,…: closed loops of 3 N requests")
     parser.add_argument("--step-tokens", type=int, default=2048)
     parser.add_argument("--max-sequences", type=int, default=512)
@@ -197,6 +239,10 @@ def main() -> None:
         prefill_row(fleet, name, *map(int, text.split(":")), limits)
         for text in filter(None, arguments.prefill.split(","))
     ]
+    asking = []
+    for text in filter(None, arguments.asking.split(",")):
+        count, *shares = map(int, text.split(":"))
+        asking += asking_rows(fleet, count, context, shares)
     loads = []
     for text in filter(None, arguments.loads.split(",")):
         result = run_load(fleet, Load.parse(text))
@@ -216,6 +262,7 @@ def main() -> None:
             "decode": rows,
             "mixed": mixed,
             "prefill": prefills,
+            "asking": asking,
             "loads": loads,
         }
         arguments.out.write_text(json.dumps(record, indent=1))
