@@ -124,7 +124,8 @@ impl Answer {
     fn at_rest(&self) -> bool {
         match self {
             Self::Frames(frames) => frames.at_rest(),
-            Self::Text | Self::Named(_) => true,
+            Self::Named(named) => named.name.is_some() || named.over,
+            Self::Text => true,
         }
     }
 }

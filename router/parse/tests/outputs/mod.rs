@@ -287,6 +287,13 @@ pub const GOLDENS: &[Golden] = &[
         "r \"a <think> b\"\nt \"c\"",
     ),
     golden("", "think", "<think>never ends </thin", "r \"never ends </thin\""),
+    // Tags in arguments are arguments.
+    golden(
+        "=now",
+        "think",
+        "<think>a</think>{\"a\": \"</think> <think>\"}",
+        "r \"a\"\nc \"now\"\na \"{\\\"a\\\": \\\"</think> <think>\\\"}\"\ne \"\"",
+    ),
     golden("", "think", "\n</think>\nanswer", "t \"\\n\\nanswer\""),
     golden(
         "",

@@ -68,18 +68,20 @@ fn without_generation_tags(source: &str) -> String {
     let mut result = String::with_capacity(source.len());
     let mut rest = source;
     while let Some(start) = rest.find("{%") {
-        let Some(length) = rest[start..].find("%}") else {
+        // The `%` of an opening is not that of a closing.
+        let (opening, behind) = rest.split_at(start + 2);
+        let Some(length) = behind.find("%}") else {
             break;
         };
-        let tag = &rest[start + 2..start + length];
+        let (tag, closing) = behind.split_at(length);
         let name = tag.trim_matches(|character: char| character.is_whitespace() || "+-".contains(character));
-        result.push_str(&rest[..start + 2]);
+        result.push_str(opening);
         match name {
             "generation" => result.push_str(&tag.replace("generation", " with ")),
             "endgeneration" => result.push_str(&tag.replace("endgeneration", " endwith ")),
             _ => result.push_str(tag),
         }
-        rest = &rest[start + length..];
+        rest = closing;
     }
     result.push_str(rest);
     result
@@ -97,6 +99,8 @@ mod tests {
             ),
             "a{%-  with  -%}b{%  endwith  %}c{% if generation %}d{% endif %}"
         );
-        assert_eq!(without_generation_tags("{{ 'x' }} {% open"), "{{ 'x' }} {% open");
+        for other in ["{{ 'x' }} {% open", "{%}", "a{%}b{% if x %}", "{%%}"] {
+            assert_eq!(without_generation_tags(other), other);
+        }
     }
 }
