@@ -43,10 +43,11 @@ impl Sequence {
 
     /// What determines its next token.
     #[must_use]
-    pub fn draw(&self) -> Draw {
+    pub fn draw(&self) -> Draw<'_> {
         let position = self.tokens.len() as u32;
         let generated = position - self.num_prompt_tokens;
         Draw {
+            prompt: &self.tokens[..self.num_prompt_tokens as usize],
             before: self.chain,
             seed: self.seed,
             choice: self.choice,

@@ -24,7 +24,9 @@ fn mix(value: u64) -> u64 {
 
 /// What determines one token.
 #[derive(Clone, Copy, Debug)]
-pub struct Draw {
+pub struct Draw<'a> {
+    /// The sequence's prompt.
+    pub prompt: &'a [u32],
     /// All tokens before it.
     pub before: Chain,
     /// The sequence's seed.
@@ -37,7 +39,7 @@ pub struct Draw {
     pub generated: u32,
 }
 
-impl Draw {
+impl Draw<'_> {
     /// A number that is different for every purpose.
     #[must_use]
     pub fn random(&self, purpose: u64) -> u64 {
@@ -53,6 +55,8 @@ pub enum TokenSource {
     Hash,
     /// These, again and again, from the first generated token on.
     Cycle(Vec<u32>),
+    /// The prompt, and behind its last token the one of `EndOfText`; without one, again and again.
+    Prompt,
 }
 
 /// When a sequence ends by itself.
@@ -77,6 +81,14 @@ pub fn token(source: &TokenSource, end: Option<EndOfText>, vocab_size: u32, draw
         }
     }
     match source {
+        TokenSource::Prompt => {
+            let at = draw.generated as usize;
+            match (draw.prompt.get(at), end) {
+                (Some(token), _) => *token,
+                (None, Some(end)) => end.token,
+                (None, None) => draw.prompt[at % draw.prompt.len()],
+            }
+        }
         TokenSource::Cycle(tokens) if !tokens.is_empty() => tokens[draw.generated as usize % tokens.len()],
         TokenSource::Cycle(_) | TokenSource::Hash => {
             let token = (draw.random(0) % u64::from(vocab_size.max(1))) as u32;
@@ -93,11 +105,12 @@ pub fn token(source: &TokenSource, end: Option<EndOfText>, vocab_size: u32, draw
 mod tests {
     use super::*;
 
-    fn draw(tokens: &[u32], seed: u64, choice: u32) -> Draw {
+    fn draw(tokens: &[u32], seed: u64, choice: u32) -> Draw<'_> {
         let before = tokens
             .iter()
             .fold(Chain::EMPTY, |chain, token| chain.with(*token));
         Draw {
+            prompt: tokens,
             before,
             seed,
             choice,
@@ -126,6 +139,19 @@ mod tests {
     fn a_cycle_starts_with_the_first_generated_token() {
         let source = TokenSource::Cycle(vec![10, 11, 12]);
         assert_eq!(token(&source, None, 50, &draw(&[1], 0, 0)), 12);
+    }
+
+    #[test]
+    fn a_prompt_is_said_again_and_ends() {
+        let end = EndOfText {
+            token: 9,
+            after: None,
+            probability: 0.0,
+        };
+        let third = |prompt, end| token(&TokenSource::Prompt, end, 50, &draw(prompt, 0, 0));
+        assert_eq!(third(&[4, 5, 6], Some(end)), 6);
+        assert_eq!(third(&[4, 5], Some(end)), 9);
+        assert_eq!(third(&[4, 5], None), 4);
     }
 
     #[test]
