@@ -17,6 +17,9 @@ TORCH_INDEX ?=
 PYTHON ?=
 # Cases of each property test in `make fuzz`.
 FUZZ_CASES ?= 20000
+# Seconds of each target of cargo-fuzz in `make fuzz`, and which; empty: all.
+FUZZ_SECONDS ?= 60
+FUZZ_TARGETS ?=
 # More arguments for pytest, as in `make test PYTEST_ARGS="-k goldens"`.
 PYTEST_ARGS ?=
 
@@ -43,7 +46,7 @@ else
 endif
 PYTHON_CANDIDATES += python3 python3.13 python3.12 python3.11 python3.10 python3.14 python
 
-RUST_SOURCES := $(shell find proto router launcher server/native Cargo.toml Cargo.lock -type f -not -path '*/tests/*' -not -path '*/benches/*')
+RUST_SOURCES := $(shell find proto router launcher server/native Cargo.toml Cargo.lock -type f -not -path '*/tests/*' -not -path '*/benches/*' -not -path 'router/fuzz/*')
 PYTHON_SOURCES := $(shell find server/shardline -type f -not -name '*.pyc' -not -name '*.so')
 
 # Tells tests where the demo model is (by the shell: make would remember that it was not there yet).
@@ -97,13 +100,13 @@ test-gpu: $(STAMPS)/installed $(STAMPS)/test-tools ## run the kernels' tests and
 	$(PY) -m pytest -s server/tests/kernels server/tests/test_gpu_agreement.py $(PYTEST_ARGS)
 
 lint: $(STAMPS)/test-tools ## check formatting, clippy and ruff (`make format` mends most of it)
-	@cargo fmt --all --check || { echo "Mend it with: make format"; exit 1; }
+	@cargo fmt --all --check && cargo fmt --manifest-path router/fuzz/Cargo.toml --check || { echo "Mend it with: make format"; exit 1; }
 	$(VENV)/bin/ruff check . || { echo "Mend it with: make format"; exit 1; }
 	$(VENV)/bin/ruff format --check . || { echo "Mend it with: make format"; exit 1; }
 	cargo clippy --release --workspace --all-targets -- -D warnings
 
 format: $(STAMPS)/test-tools ## format the sources and apply ruff's own repairs
-	@cargo fmt --all
+	@cargo fmt --all && cargo fmt --manifest-path router/fuzz/Cargo.toml
 	$(VENV)/bin/ruff check --fix --quiet . || true
 	$(VENV)/bin/ruff format --quiet .
 
@@ -119,8 +122,9 @@ bench-gpu: $(STAMPS)/installed ## measure the whole server on the GPU of this ma
 	@cargo build --release -p shardline-load
 	PATH="$(abspath $(VENV)/bin):$$PATH" $(PY) benchmark/gpu.py
 
-fuzz: $(STAMPS)/installed $(STAMPS)/test-tools ## run the property tests with FUZZ_CASES cases each, and schemathesis on the document of the API
+fuzz: $(STAMPS)/installed $(STAMPS)/test-tools ## run cargo-fuzz for FUZZ_SECONDS a target, property tests with FUZZ_CASES cases each, schemathesis
 	@$(EXPORT_DEMO_MODEL)
+	router/fuzz/run.sh $(FUZZ_SECONDS) $(FUZZ_TARGETS)
 	PROPTEST_CASES=$(FUZZ_CASES) cargo test --release -p shardline-scheduler -p shardline-text -p shardline-parse -p shardline-proto -p shardline-endpoint
 	PROPTEST_CASES=$(FUZZ_CASES) cargo test --release -p shardline-router damaged
 	cargo build --release -p shardline-router -p shardline-mock-shard --bins
