@@ -3,6 +3,7 @@
 
 use crate::frames::{Item, Shape};
 use crate::read::Header;
+use crate::spelling::{Named, Written};
 
 /// One way to spell calls.
 #[derive(Clone, Copy, Debug)]
@@ -22,6 +23,7 @@ struct Entry {
     name: &'static str,
     shape: Shape,
     ids: CallIds,
+    written: Written,
 }
 
 /// What ids of calls look like.
@@ -61,28 +63,58 @@ const fn entry(name: &'static str, shape: Shape) -> Entry {
         name,
         shape,
         ids: CallIds::Long,
+        written: match shape.item {
+            Item::Json => Written::Json {
+                arguments: "arguments",
+            },
+            Item::JsonOrNamed(_) => Written::Either {
+                arguments: "arguments",
+                between: "[ARGS]",
+            },
+            Item::Named(_) | Item::Python | Item::Tagged => Written::Other,
+        },
     }
+}
+
+/// JSON with another key than most have.
+const PARAMETERS: Written = Written::Json {
+    arguments: "parameters",
+};
+
+/// A name, what separates it from the arguments, and the arguments.
+const fn named(between: &'static str) -> Written {
+    Written::Named(Named {
+        before: "",
+        numbered: false,
+        between,
+    })
 }
 
 const FORMATS: &[Entry] = &[
     entry("hermes", HERMES),
-    entry(
-        "llama3_json",
-        Shape {
-            opens: &["<|python_tag|>"],
-            bare: &['{'],
-            ..PLAIN
-        },
-    ),
-    entry(
-        "llama4_json",
-        Shape {
-            opens: &["<|python_start|>"],
-            silent: &["<|python_end|>"],
-            bare: &['{'],
-            ..PLAIN
-        },
-    ),
+    Entry {
+        written: PARAMETERS,
+        ..entry(
+            "llama3_json",
+            Shape {
+                opens: &["<|python_tag|>"],
+                bare: &['{'],
+                ..PLAIN
+            },
+        )
+    },
+    Entry {
+        written: PARAMETERS,
+        ..entry(
+            "llama4_json",
+            Shape {
+                opens: &["<|python_start|>"],
+                silent: &["<|python_end|>"],
+                bare: &['{'],
+                ..PLAIN
+            },
+        )
+    },
     Entry {
         ids: CallIds::Nine,
         ..entry(
@@ -108,49 +140,62 @@ const FORMATS: &[Entry] = &[
             ..PLAIN
         },
     ),
-    entry(
-        "deepseek_v3",
-        Shape {
-            opens: &["<｜tool▁call▁begin｜>function<｜tool▁sep｜>"],
-            closes: &[
-                "\n```<｜tool▁call▁end｜>",
-                "```<｜tool▁call▁end｜>",
-                "<｜tool▁call▁end｜>",
-            ],
-            silent: &["<｜tool▁calls▁begin｜>", "<｜tool▁calls▁end｜>"],
-            item: Item::Named(Header {
-                separators: &["```json"],
-                name: whole,
-            }),
-            ..PLAIN
-        },
-    ),
-    entry(
-        "deepseek_v31",
-        Shape {
-            opens: &["<｜tool▁call▁begin｜>"],
-            closes: &["<｜tool▁call▁end｜>"],
-            silent: &["<｜tool▁calls▁begin｜>", "<｜tool▁calls▁end｜>"],
-            item: Item::Named(Header {
-                separators: &["<｜tool▁sep｜>"],
-                name: whole,
-            }),
-            ..PLAIN
-        },
-    ),
-    entry(
-        "kimi_k2",
-        Shape {
-            opens: &["<|tool_call_begin|>"],
-            closes: &["<|tool_call_end|>"],
-            silent: &["<|tool_calls_section_begin|>", "<|tool_calls_section_end|>"],
-            item: Item::Named(Header {
-                separators: &["<|tool_call_argument_begin|>"],
-                name: without_namespace_and_number,
-            }),
-            ..PLAIN
-        },
-    ),
+    Entry {
+        written: named("\n```json\n"),
+        ..entry(
+            "deepseek_v3",
+            Shape {
+                opens: &["<｜tool▁call▁begin｜>function<｜tool▁sep｜>"],
+                closes: &[
+                    "\n```<｜tool▁call▁end｜>",
+                    "```<｜tool▁call▁end｜>",
+                    "<｜tool▁call▁end｜>",
+                ],
+                silent: &["<｜tool▁calls▁begin｜>", "<｜tool▁calls▁end｜>"],
+                item: Item::Named(Header {
+                    separators: &["```json"],
+                    name: whole,
+                }),
+                ..PLAIN
+            },
+        )
+    },
+    Entry {
+        written: named("<｜tool▁sep｜>"),
+        ..entry(
+            "deepseek_v31",
+            Shape {
+                opens: &["<｜tool▁call▁begin｜>"],
+                closes: &["<｜tool▁call▁end｜>"],
+                silent: &["<｜tool▁calls▁begin｜>", "<｜tool▁calls▁end｜>"],
+                item: Item::Named(Header {
+                    separators: &["<｜tool▁sep｜>"],
+                    name: whole,
+                }),
+                ..PLAIN
+            },
+        )
+    },
+    Entry {
+        written: Written::Named(Named {
+            before: "functions.",
+            numbered: true,
+            between: "<|tool_call_argument_begin|>",
+        }),
+        ..entry(
+            "kimi_k2",
+            Shape {
+                opens: &["<|tool_call_begin|>"],
+                closes: &["<|tool_call_end|>"],
+                silent: &["<|tool_calls_section_begin|>", "<|tool_calls_section_end|>"],
+                item: Item::Named(Header {
+                    separators: &["<|tool_call_argument_begin|>"],
+                    name: without_namespace_and_number,
+                }),
+                ..PLAIN
+            },
+        )
+    },
     entry("qwen3_coder", TAGGED),
     entry("qwen3_xml", TAGGED),
     entry(
@@ -175,15 +220,18 @@ const FORMATS: &[Entry] = &[
             ..PLAIN
         },
     ),
-    entry(
-        "internlm",
-        Shape {
-            opens: &["<|plugin|>"],
-            closes: &["<|action_end|>"],
-            silent: &["<|action_start|>"],
-            ..PLAIN
-        },
-    ),
+    Entry {
+        written: PARAMETERS,
+        ..entry(
+            "internlm",
+            Shape {
+                opens: &["<|plugin|>"],
+                closes: &["<|action_end|>"],
+                silent: &["<|action_start|>"],
+                ..PLAIN
+            },
+        )
+    },
     entry(
         "json",
         Shape {
@@ -287,6 +335,10 @@ impl ToolFormat {
         let mistral = matches!(shape.item, Item::JsonOrNamed(_)).then_some("[CALL_ID]");
         let all = [shape.opens, shape.begins, shape.closes, shape.silent, separators];
         all.into_iter().flatten().copied().chain(mistral)
+    }
+
+    pub(crate) fn written(&self) -> Written {
+        self.0.written
     }
 
     pub(crate) fn shape(&self) -> &'static Shape {

@@ -15,10 +15,12 @@ mod markers;
 mod output;
 mod read;
 mod reasoning;
+mod spelling;
 mod tools;
 
 pub use event::Event;
 pub use format::{CallIds, ToolFormat};
 pub use output::{Calls, OutputParser};
 pub use reasoning::{Begin, ReasoningFormat};
+pub use spelling::{Named, Spelling, Written};
 pub use tools::ToolSet;
