@@ -29,6 +29,25 @@ pub(crate) fn check(schema: &Value) -> Result<(), Refusal> {
     Ok(())
 }
 
+/// Checks every schema that a grammar in Lark's notation holds. What only looks like one, in a string
+/// or a comment, is no harm: it is looked at and passed.
+///
+/// # Errors
+/// With the first bound that is broken.
+pub(crate) fn check_lark(source: &str) -> Result<(), Refusal> {
+    const WORD: &str = "%json";
+    let mut rest = source;
+    while let Some(at) = rest.find(WORD) {
+        rest = rest.get(at + WORD.len()..).unwrap_or_default();
+        let mut values = serde_json::Deserializer::from_str(rest).into_iter::<Value>();
+        if let Some(Ok(schema)) = values.next() {
+            check(&schema)?;
+            rest = rest.get(values.byte_offset()..).unwrap_or_default();
+        }
+    }
+    Ok(())
+}
+
 fn check_object(fields: &Map<String, Value>) -> Result<(), Refusal> {
     for name in ["properties", "patternProperties"] {
         let given = fields.get(name).and_then(Value::as_object).map_or(0, Map::len);

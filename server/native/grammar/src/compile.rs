@@ -86,7 +86,10 @@ impl Compiler {
                 let pattern = regex_to_lark(text, "dws");
                 TopLevelGrammar::from_lark(format!("start: /{pattern}/"))
             }
-            Source::Lark(text) => TopLevelGrammar::from_lark(text.to_string()),
+            Source::Lark(text) => {
+                bounds::check_lark(text)?;
+                TopLevelGrammar::from_lark(text.to_string())
+            }
         })
     }
 }
