@@ -141,15 +141,19 @@ impl EngineHandle {
             .clone()
     }
 
+    /// Whether the model's shards follow grammars, as far as is known.
+    #[must_use]
+    pub fn follows_grammars(&self) -> bool {
+        self.info()
+            .is_none_or(|info| info.features.iter().any(|name| name == "grammar"))
+    }
+
     /// Compiles a grammar for sequences to come. To be asked before `submit`.
     ///
     /// # Errors
     /// When it cannot be followed, or not now.
     pub async fn compile(&self, grammar: &Grammar) -> Result<(), GrammarError> {
-        if self
-            .info()
-            .is_some_and(|info| !info.features.iter().any(|name| name == "grammar"))
-        {
+        if !self.follows_grammars() {
             return Err(GrammarError::Unsupported);
         }
         self.board.compilers.compile(grammar, || self.state()).await

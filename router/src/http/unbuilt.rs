@@ -31,6 +31,8 @@ pub enum Harmless {
     Text(&'static str),
     /// A list without entries.
     EmptyList,
+    /// A list with no entries but these strings.
+    TextsAmong(&'static [&'static str]),
     /// An object without fields.
     EmptyObject,
 }
@@ -82,8 +84,8 @@ pub enum Given {
     Text(String),
     /// A list.
     List {
-        /// Whether it has no entries.
-        empty: bool,
+        /// Its entries, when they are a few strings.
+        texts: Option<Vec<String>>,
     },
     /// An object.
     Object {
@@ -105,7 +107,10 @@ impl Given {
             (Self::Bool(given), Harmless::Bool(value)) => *given == value,
             (Self::Number(given), Harmless::Number(value)) => *given == value,
             (Self::Text(given), Harmless::Text(value)) => given == value,
-            (Self::List { empty }, Harmless::EmptyList) => *empty,
+            (Self::List { texts: Some(texts) }, Harmless::EmptyList) => texts.is_empty(),
+            (Self::List { texts: Some(texts) }, Harmless::TextsAmong(all)) => {
+                texts.iter().all(|text| all.contains(&text.as_str()))
+            }
             (Self::Object { empty }, Harmless::EmptyObject) => *empty,
             _ => false,
         }
@@ -131,6 +136,9 @@ impl JsonSchema for Given {
         json_schema!({})
     }
 }
+
+/// Entries of a list that are looked at.
+const MOST_ENTRIES: usize = 16;
 
 struct GivenVisitor;
 
@@ -168,11 +176,17 @@ impl<'de> Visitor<'de> for GivenVisitor {
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Given, A::Error> {
-        let mut empty = true;
-        while seq.next_element::<IgnoredAny>()?.is_some() {
-            empty = false;
+        let mut texts = Some(Vec::new());
+        while let Some(entry) = seq.next_element::<Given>()? {
+            texts = match (texts, entry) {
+                (Some(mut texts), Given::Text(text)) if texts.len() < MOST_ENTRIES => {
+                    texts.push(text);
+                    Some(texts)
+                }
+                _ => None,
+            };
         }
-        Ok(Given::List { empty })
+        Ok(Given::List { texts })
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Given, A::Error> {
@@ -201,6 +215,8 @@ mod tests {
             (r#""""#, &[Harmless::Text("")]),
             ("[]", &[Harmless::EmptyList, Harmless::EmptyObject]),
             ("{}", &[Harmless::EmptyList, Harmless::EmptyObject]),
+            (r#"["a", "a"]"#, &[Harmless::TextsAmong(&["a", "b"])]),
+            ("[]", &[Harmless::TextsAmong(&["a"])]),
         ] {
             assert!(passes(text, harmless), "{text}");
         }
@@ -214,6 +230,10 @@ mod tests {
             ("true", &[Harmless::Bool(false)]),
             (r#"" end""#, &[Harmless::Text("")]),
             ("[1]", &[Harmless::EmptyList]),
+            (r#"["a"]"#, &[Harmless::EmptyList]),
+            (r#"["a", "c"]"#, &[Harmless::TextsAmong(&["a", "b"])]),
+            (r#"["a", 1]"#, &[Harmless::TextsAmong(&["a"])]),
+            (r#"["a", ["a"], {"a": []}]"#, &[Harmless::TextsAmong(&["a"])]),
         ] {
             assert!(!passes(text, harmless), "{text}");
         }

@@ -304,11 +304,6 @@ async fn what_tools_cannot_be_is_named() {
             "tools[0].function.name",
         ),
         (
-            json!({"response_format": {"type": "json_object"}}),
-            "conflicting_parameters",
-            "response_format",
-        ),
-        (
             json!({"functions": [{"name": "f"}]}),
             "unsupported_parameter",
             "functions",

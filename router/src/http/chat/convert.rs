@@ -4,9 +4,8 @@ use std::time::Instant;
 
 use crate::http::app::{App, Served};
 use crate::http::chat::validate::ChatRequest;
-use crate::http::conversation::{self, Reading, Turn};
+use crate::http::conversation::{self, Begun, Turn};
 use crate::http::error::ApiError;
-use crate::http::start::Ready;
 
 /// See `conversation::ready`.
 ///
@@ -17,7 +16,7 @@ pub async fn convert(
     served: &Served,
     request: ChatRequest,
     began: Instant,
-) -> Result<(Ready, Reading), ApiError> {
+) -> Result<Begun, ApiError> {
     let turn = Turn {
         settle: request.form.logprobs.wanted,
         conversation: request.conversation,

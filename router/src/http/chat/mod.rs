@@ -15,6 +15,7 @@ use axum::response::Response;
 use crate::http::answer::{self, Handled};
 use crate::http::api::Operation;
 use crate::http::app::App;
+use crate::http::conversation::Begun;
 use crate::http::openai::answer::Answer;
 use crate::http::openai::shapes::Envelope;
 use crate::http::problem::Dialect;
@@ -42,11 +43,16 @@ async fn handle(app: &Arc<App>, request: Request) -> Handled {
     let (served, body) = answer::admit(app, request).await?;
     let mut request = answer::checked(app, &served, body, validate::validate).await?;
     let (form, echo) = (request.form, std::mem::take(&mut request.echo));
-    let (id, ignored) = (
+    let (id, mut ignored) = (
         id.or(request.request_id.take()),
         std::mem::take(&mut request.ignored),
     );
-    let (ready, reading) = convert::convert(app, &served, request, began).await?;
+    let Begun {
+        ready,
+        reading,
+        unheeded,
+    } = convert::convert(app, &served, request, began).await?;
+    unheeded.iter().for_each(|path| ignored.note(path));
     let envelope = Envelope::new("chatcmpl", id.text(), app.name.id());
     let answer = stream::Told {
         answer: Answer::new(envelope, form, &ready.decoding, &ready.prompts),

@@ -10,7 +10,7 @@ use crate::http::error::{ApiError, Rule};
 use crate::http::fields::{self, Ignored};
 use crate::http::openai::form::{AnswerForm, Logprobs, answer_form};
 use crate::http::openai::prompt_fields;
-use crate::http::openai::types::UNBUILT as SHARED_UNBUILT;
+use crate::http::openai::types::{UNBUILT as SHARED_UNBUILT, inside};
 use crate::http::openai::validate::{self as shared, Asked};
 use crate::http::prompt::Truncation;
 use crate::http::request_id;
@@ -41,7 +41,7 @@ pub struct ChatRequest {
 /// # Errors
 /// With the first field at fault.
 pub fn validate(body: &JsonBody, rules: Rules<'_>) -> Result<ChatRequest, ApiError> {
-    let (fields, ignored) = fields::read::<Body>(body, &[UNBUILT, SHARED_UNBUILT])?;
+    let (fields, ignored) = fields::read_with::<Body>(body, &[UNBUILT, SHARED_UNBUILT], &inside())?;
     let (chat, conversation, answer, prompt, sampling, structure, _) = fields;
     let logprobs = Logprobs {
         prompt: prompt_fields::prompt_logprobs(&prompt, rules.limits)?,
@@ -62,14 +62,6 @@ pub fn validate(body: &JsonBody, rules: Rules<'_>) -> Result<ChatRequest, ApiErr
     } else {
         String::new()
     };
-    if let (Some(asked), true) = (&asked.structure, conversation.may_call()) {
-        let message = format!(
-            "`{}` and `tools` exclude each other: a call is no such answer; leave one out, or set `tool_choice` to \
-             \"none\"",
-            asked.param
-        );
-        return Err(ApiError::invalid(asked.param, Rule::Conflict, message));
-    }
     Ok(ChatRequest {
         request_id: request_id::field(answer.request_id.as_deref())?,
         ignored,

@@ -47,6 +47,7 @@ pub type Body = (
 pub const UNBUILT: &[Unbuilt] = &[
     Unbuilt::unless("suffix", &[Harmless::Text("")]),
     Unbuilt::always("prompt_embeds").or("send `prompt`"),
+    Unbuilt::always("thinking_token_budget").or("use /v1/chat/completions"),
 ];
 
 /// A prompt in one of its four forms.

@@ -11,7 +11,7 @@ use crate::http::fields::{self, Ignored};
 use crate::http::numbers::Integer;
 use crate::http::openai::form::{AnswerForm, Logprobs, answer_form};
 use crate::http::openai::prompt_fields;
-use crate::http::openai::types::{PromptFields, UNBUILT as SHARED_UNBUILT};
+use crate::http::openai::types::{PromptFields, UNBUILT as SHARED_UNBUILT, inside};
 use crate::http::openai::validate::{self as shared, Asked};
 use crate::http::prompt::Truncation;
 use crate::http::request_id;
@@ -58,7 +58,7 @@ pub enum PromptInput {
 /// # Errors
 /// With the first field at fault.
 pub fn validate(body: &JsonBody, rules: Rules<'_>) -> Result<CompletionRequest, ApiError> {
-    let (fields, ignored) = fields::read::<Body>(body, &[UNBUILT, SHARED_UNBUILT])?;
+    let (fields, ignored) = fields::read_with::<Body>(body, &[UNBUILT, SHARED_UNBUILT], &inside())?;
     let (fields, answer, prompt, sampling, structure, _) = fields;
     let limits = rules.limits;
     let logprobs = logprobs(&fields, &prompt, limits)?;

@@ -1,14 +1,17 @@
 //! Messages as a prompt, and answers as what they mean: what every route shares that takes a
 //! conversation.
 //!
-//! `types` (what may be sent), `validate` and `tools` (the rules, once), `render` (the chat
-//! template, then the tokenizer; `described` where the template knows no tools), `speech` (how the
-//! model marks calls and reasoning), `forced` (the grammar that makes it call), `reading` (an
-//! answer's text taken apart).
+//! `types` (what may be sent), `validate`, `tools`, `choice` and `budget` (the rules, once), `render`
+//! (the chat template, then the tokenizer; `described` where the template knows no tools), `speech`
+//! (how the model marks calls and reasoning; `marks` as its tokens), `grammar` (what the answer must
+//! follow), `reading` (an answer's text taken apart).
 
+mod budget;
+mod choice;
 mod described;
-mod forced;
+mod grammar;
 mod heard;
+mod marks;
 mod prepare;
 mod reading;
 mod render;
@@ -17,11 +20,13 @@ mod tools;
 mod types;
 mod validate;
 
+pub use budget::Budget;
+pub use choice::{Chosen, ToolChoice, allowed};
 pub use heard::{Answered, Heard, HeardCall, HeardPart, Listener, hear};
-pub use prepare::{Turn, count_tokens, ready};
+pub use prepare::{Begun, Turn, count_tokens, ready};
 pub use reading::{Reader, Reading, Said};
 pub use render::{encode, render};
 pub use speech::Speech;
-pub use tools::{Tool, ToolChoice, Tools};
+pub use tools::{Tool, Tools};
 pub use types::{ConversationFields, Message};
-pub use validate::{Conversation, Opening, set_effort, validate, wrong_type};
+pub use validate::{Conversation, Opening, set_effort, set_verbosity, validate, wrong_type};

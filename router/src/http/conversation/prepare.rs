@@ -7,7 +7,7 @@ use shardline_text::ModelText;
 
 use crate::http::app::{App, Served};
 use crate::http::conversation::described::text_of;
-use crate::http::conversation::forced;
+use crate::http::conversation::grammar::Wanted;
 use crate::http::conversation::reading::Reading;
 use crate::http::conversation::render::{encode, render};
 use crate::http::conversation::speech::Speech;
@@ -31,24 +31,39 @@ pub struct Turn {
     pub settle: bool,
 }
 
+/// A request that may run, and how its answer is read.
+#[derive(Debug)]
+pub struct Begun {
+    /// The prompt and all that is asked of the engine.
+    pub ready: Ready,
+    /// How answers are read.
+    pub reading: Reading,
+    /// Wishes that the model cannot be held to, by their paths.
+    pub unheeded: Vec<String>,
+}
+
 /// Takes a place, then renders and tokenises the messages.
 ///
 /// # Errors
 /// When there is no room, the template refuses the messages, or the prompt does not fit.
-pub async fn ready(
-    app: &App,
-    served: &Served,
-    turn: Turn,
-    began: Instant,
-) -> Result<(Ready, Reading), ApiError> {
+pub async fn ready(app: &App, served: &Served, turn: Turn, began: Instant) -> Result<Begun, ApiError> {
     let place = app.admission.enter(turn.decoding.choices)?;
     let continuing = turn.conversation.continues();
-    let prepared = prepare(app, served, turn.conversation, turn.truncation).await?;
-    let asked = turn.decoding.must_fit();
+    let mut decoding = turn.decoding;
+    let asked = Asked {
+        structure: decoding.structure.take(),
+        truncation: turn.truncation,
+        grammars: app.engine.follows_grammars(),
+    };
+    let longest = decoding.max_new_tokens.unwrap_or(served.limits.max_total_tokens);
+    let mut conversation = turn.conversation;
+    // A budget that no answer can exceed needs nobody to watch over it.
+    conversation.budget = conversation.budget.filter(|budget| budget.tokens < longest);
+    let prepared = prepare(app, served, conversation, asked).await?;
+    let asked = decoding.must_fit();
     let (ids, characters) = (prepared.ids, prepared.characters);
     let prompt = prompt::fit(ids, characters, asked, &served.limits, Origin::Chat)?;
-    let mut decoding = turn.decoding;
-    decoding.structure = prepared.structure.or(decoding.structure);
+    decoding.structure = prepared.structure;
     let ready = Ready {
         began,
         place,
@@ -62,7 +77,11 @@ pub async fn ready(
         },
         decoding,
     };
-    Ok((ready, prepared.reading))
+    Ok(Begun {
+        ready,
+        reading: prepared.reading,
+        unheeded: prepared.unheeded,
+    })
 }
 
 /// How many tokens the prompt of a conversation has.
@@ -71,21 +90,32 @@ pub async fn ready(
 /// When the template refuses the messages, or the prompt cannot fit.
 pub async fn count_tokens(app: &App, served: &Served, conversation: Conversation) -> Result<usize, ApiError> {
     let _place = app.admission.enter(1)?;
-    let prepared = prepare(app, served, conversation, None).await?;
+    let prepared = prepare(app, served, conversation, Asked::default()).await?;
     Ok(prepared.ids.len())
+}
+
+/// What a request asks beside its conversation.
+#[derive(Debug, Default)]
+struct Asked {
+    /// What the answer must look like.
+    structure: Option<Structured>,
+    /// How a prompt that is too long is cut.
+    truncation: Option<Truncation>,
+    /// Whether the model's shards follow grammars.
+    grammars: bool,
 }
 
 async fn prepare(
     app: &App,
     served: &Served,
     conversation: Conversation,
-    truncation: Option<Truncation>,
+    asked: Asked,
 ) -> Result<Prepared, ApiError> {
     let (model, speech, limits) = (served.text.clone(), served.speech.clone(), served.limits.clone());
     let work = move || {
-        let limits = Some(&limits).filter(|_| truncation.is_none());
-        let mut prepared = render_and_encode(&model, &speech, limits, conversation)?;
-        if let Some(truncation) = truncation {
+        let limits = Some(&limits).filter(|_| asked.truncation.is_none());
+        let mut prepared = render_and_encode(&model, &speech, limits, conversation, &asked)?;
+        if let Some(truncation) = asked.truncation {
             prepared.ids = truncation.cut(prepared.ids);
         }
         Ok(prepared)
@@ -102,8 +132,10 @@ struct Prepared {
     characters: usize,
     /// How answers are read.
     reading: Reading,
-    /// What makes the model call, when it must.
+    /// What the answer must look like, reasoning and calls included.
     structure: Option<Structured>,
+    /// Wishes that the model cannot be held to.
+    unheeded: Vec<String>,
     /// Special tokens that the reading needs in the text.
     kept_special_tokens: Arc<[u32]>,
 }
@@ -117,9 +149,10 @@ fn render_and_encode(
     speech: &Speech,
     limits: Option<&Limits>,
     conversation: Conversation,
+    asked: &Asked,
 ) -> Result<Prepared, ApiError> {
+    let (tell_reasoning, budget) = (conversation.include_reasoning, conversation.budget);
     let tools = conversation.tools.clone();
-    let tell_reasoning = conversation.include_reasoning;
     let continued = conversation
         .continue_final_message
         .then(|| conversation.messages.last().map(text_of).unwrap_or_default());
@@ -132,20 +165,21 @@ fn render_and_encode(
         };
         (format, begin)
     });
-    let key = if speech.tools.name() == "llama3_json" {
-        "parameters"
-    } else {
-        "arguments"
+    let wanted = Wanted {
+        tools: tools.as_ref(),
+        asked: asked.structure.as_ref(),
+        reasoning,
+        budget,
+        grammars: asked.grammars,
     };
-    let structure = tools
-        .as_ref()
-        .and_then(|tools| forced::structure(tools, reasoning, key));
+    let made = wanted.make(speech);
     let called = tools.as_ref().is_some_and(|tools| !tools.told().is_empty());
     Ok(Prepared {
         ids,
         characters: rendered.text.chars().count(),
         reading: Reading::new(speech, tools.as_ref(), reasoning, tell_reasoning),
-        structure,
+        structure: made.structure,
+        unheeded: made.unheeded,
         kept_special_tokens: if called {
             speech.call_tokens.clone()
         } else {

@@ -5,8 +5,9 @@ use shardline_parse::{CallIds, Calls, Event, OutputParser, ReasoningFormat};
 
 use std::sync::Arc;
 
+use crate::http::conversation::choice::ToolChoice;
 use crate::http::conversation::speech::Speech;
-use crate::http::conversation::tools::{ToolChoice, Tools};
+use crate::http::conversation::tools::Tools;
 use crate::http::ids::Ids;
 
 /// How the answers of a request are read.

@@ -6,6 +6,7 @@ use shardline_parse::{CallIds, ReasoningFormat, ToolFormat};
 use shardline_text::{ModelText, Tokenizer};
 
 use crate::config::{ParserChoice, Parsers};
+use crate::http::conversation::marks::Marks;
 
 /// Known once the model's text side is loaded.
 #[derive(Clone, Debug)]
@@ -19,6 +20,8 @@ pub struct Speech {
     /// Special tokens that mark calls, and those that mark reasoning.
     pub(super) call_tokens: Arc<[u32]>,
     pub(super) reasoning_tokens: Arc<[u32]>,
+    /// For grammars.
+    pub(super) marks: Arc<Marks>,
 }
 
 impl Speech {
@@ -45,7 +48,10 @@ impl Speech {
             ParserChoice::Off => None,
         };
         let markers = reasoning.iter().flat_map(ReasoningFormat::markers);
+        let ends = &model.generation.eos_token_ids;
+        let marks = Marks::new(&model.tokenizer, &tools.spelling(), reasoning, ends);
         Self {
+            marks: Arc::new(marks),
             tools,
             reads_calls: parsers.tools != ParserChoice::Off,
             reasoning,

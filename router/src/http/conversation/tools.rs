@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use serde_json::{Map, Value, json};
 
 use crate::http::check;
+use crate::http::conversation::choice::{self, Chosen, ToolChoice};
 use crate::http::error::{ApiError, Rule};
 
 /// Tools of a request: each is rendered into the prompt.
@@ -15,6 +16,8 @@ const MAX_NAME_BYTES: usize = 128;
 #[derive(Clone, Debug, PartialEq)]
 pub struct Tool {
     name: String,
+    /// The field that wants every call to keep the schema, if it does.
+    strict: Option<String>,
     /// In the shape that templates read: `{"type": "function", "function": {…}}`.
     definition: Value,
 }
@@ -46,8 +49,14 @@ impl Tool {
             }
             Some(_) => return Err(wrong(path, "parameters", "a JSON schema, which is an object")),
         }
+        let strict = match function.get("strict") {
+            None | Some(Value::Null | Value::Bool(false)) => None,
+            Some(Value::Bool(true)) => Some(format!("{path}.strict")),
+            Some(_) => return Err(wrong(path, "strict", "true or false")),
+        };
         Ok(Self {
             name,
+            strict,
             definition: json!({"type": "function", "function": function}),
         })
     }
@@ -56,6 +65,17 @@ impl Tool {
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// Whether every call must keep the schema.
+    #[must_use]
+    pub fn is_strict(&self) -> bool {
+        self.strict.is_some()
+    }
+
+    /// The field that says so.
+    pub(super) fn strict(&self) -> Option<&str> {
+        self.strict.as_deref()
     }
 
     /// The JSON schema of the arguments.
@@ -97,19 +117,6 @@ fn wrong(path: &str, field: &str, expected: &str) -> ApiError {
     ApiError::invalid(param, Rule::Value, message)
 }
 
-/// Whether a model must call.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum ToolChoice {
-    /// As it likes.
-    Auto,
-    /// Never: it is not told of the tools.
-    None,
-    /// At least once.
-    Required,
-    /// This one, once.
-    Named(String),
-}
-
 /// The tools of a request, at least one.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Tools {
@@ -124,7 +131,8 @@ impl Tools {
     ///
     /// # Errors
     /// When there is none, too many, one twice, or the one that was chosen is not among them.
-    pub fn new(list: Vec<Tool>, choice: ToolChoice, parallel: bool) -> Result<Self, ApiError> {
+    pub fn new(list: Vec<Tool>, chosen: impl Into<Chosen>, parallel: bool) -> Result<Self, ApiError> {
+        let Chosen { choice, among } = chosen.into();
         if list.is_empty() {
             let message = "`tools` must hold at least one tool; leave it out";
             return Err(ApiError::invalid("tools", Rule::Count, message));
@@ -145,6 +153,10 @@ impl Tools {
             );
             return Err(ApiError::invalid("tool_choice", Rule::Value, message));
         }
+        let list = match among {
+            None => list,
+            Some(among) => among_allowed(list, &among)?,
+        };
         Ok(Self {
             list,
             choice,
@@ -158,12 +170,14 @@ impl Tools {
     /// With the first field at fault, and when a call is forced with nothing to call.
     pub fn read(
         given: Option<Vec<Map<String, Value>>>,
-        choice: ToolChoice,
+        chosen: impl Into<Chosen>,
         parallel: bool,
         read: impl Fn(&str, Map<String, Value>) -> Result<Tool, ApiError>,
     ) -> Result<Option<Self>, ApiError> {
+        let chosen = chosen.into();
         let Some(given) = given else {
-            if matches!(choice, ToolChoice::Required | ToolChoice::Named(_)) {
+            if chosen.among.is_some() || matches!(chosen.choice, ToolChoice::Required | ToolChoice::Named(_))
+            {
                 let message = "`tool_choice` needs `tools`";
                 return Err(ApiError::invalid("tool_choice", Rule::Conflict, message));
             }
@@ -175,19 +189,13 @@ impl Tools {
             .enumerate()
             .map(|(index, tool)| read(&format!("tools[{index}]"), tool))
             .collect::<Result<_, _>>()?;
-        Self::new(list, choice, parallel).map(Some)
+        Self::new(list, chosen, parallel).map(Some)
     }
 
     /// Whether the model must call.
     #[must_use]
     pub fn is_forced(&self) -> bool {
         matches!(self.choice, ToolChoice::Required | ToolChoice::Named(_))
-    }
-
-    /// Whether the model may call.
-    #[must_use]
-    pub fn may_call(&self) -> bool {
-        self.choice != ToolChoice::None
     }
 
     /// Those that the model is told of.
@@ -198,6 +206,20 @@ impl Tools {
             &self.list
         }
     }
+}
+
+/// The tools that the model may call: it is told of no others.
+fn among_allowed(list: Vec<Tool>, allowed: &[String]) -> Result<Vec<Tool>, ApiError> {
+    if let Some(name) = allowed
+        .iter()
+        .find(|name| list.iter().all(|tool| tool.name() != name.as_str()))
+    {
+        let name: String = name.chars().take(40).collect();
+        let message = format!("`tool_choice` allows the tool `{name}`, which is none of `tools`");
+        return Err(ApiError::invalid("tool_choice", Rule::Value, message));
+    }
+    let is_allowed = |tool: &Tool| allowed.iter().any(|name| name == tool.name());
+    Ok(list.into_iter().filter(is_allowed).collect())
 }
 
 /// How many tools a request may bring, before each is looked at.
@@ -214,8 +236,8 @@ pub fn openai(
     choice: Option<Value>,
     parallel: Option<bool>,
 ) -> Result<Option<Tools>, ApiError> {
-    let choice = openai_choice(choice)?.unwrap_or(ToolChoice::Auto);
-    Tools::read(tools, choice, parallel.unwrap_or(true), openai_tool)
+    let chosen = choice::openai(choice)?.unwrap_or(Chosen::from(ToolChoice::Auto));
+    Tools::read(tools, chosen, parallel.unwrap_or(true), openai_tool)
 }
 
 fn openai_tool(path: &str, mut tool: Map<String, Value>) -> Result<Tool, ApiError> {
@@ -233,36 +255,6 @@ fn openai_tool(path: &str, mut tool: Map<String, Value>) -> Result<Tool, ApiErro
         Some(Value::Object(function)) => Tool::new(&format!("{path}.function"), function),
         None | Some(Value::Null) => Err(ApiError::missing(&format!("{path}.function"))),
         Some(_) => Err(wrong(path, "function", "an object")),
-    }
-}
-
-/// A word, a tool's name, or an object with that name.
-fn openai_choice(choice: Option<Value>) -> Result<Option<ToolChoice>, ApiError> {
-    let invalid = || {
-        let message = "`tool_choice` must be \"auto\", \"none\", \"required\", or \
-                       {\"type\": \"function\", \"function\": {\"name\": …}}";
-        ApiError::invalid("tool_choice", Rule::Value, message)
-    };
-    match choice {
-        None | Some(Value::Null) => Ok(None),
-        Some(Value::String(word)) => Ok(Some(match word.as_str() {
-            "auto" => ToolChoice::Auto,
-            "none" => ToolChoice::None,
-            "required" => ToolChoice::Required,
-            _ => ToolChoice::Named(word),
-        })),
-        Some(Value::Object(choice)) => {
-            let kind = choice.get("type").and_then(Value::as_str).unwrap_or("function");
-            let name = choice
-                .get("function")
-                .and_then(|function| function.get("name")?.as_str());
-            match (kind, name) {
-                ("function", Some(name)) => Ok(Some(ToolChoice::Named(name.to_owned()))),
-                ("function", None) => Err(ApiError::missing("tool_choice.function.name")),
-                _ => Err(invalid()),
-            }
-        }
-        Some(_) => Err(invalid()),
     }
 }
 

@@ -4,6 +4,8 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
+use crate::http::numbers::Integer;
+
 /// A message as it was sent: a template may read any of its fields.
 pub type Message = Map<String, Value>;
 
@@ -33,6 +35,10 @@ pub struct ConversationFields {
     pub include_reasoning: Option<bool>,
     /// How much the model should reason; the template reads it.
     pub reasoning_effort: Option<String>,
+    /// Tokens that the model may reason at most; then it has to answer. -1 is no limit.
+    pub thinking_token_budget: Option<Integer>,
+    /// How much the model should say: low, medium or high; the template reads it.
+    pub verbosity: Option<String>,
     /// Further variables of the template.
     pub chat_template_kwargs: Option<Map<String, Value>>,
 }

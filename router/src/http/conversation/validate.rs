@@ -3,6 +3,7 @@
 use serde_json::{Map, Value};
 
 use crate::http::check;
+use crate::http::conversation::budget::Budget;
 use crate::http::conversation::tools::{self, Tools};
 use crate::http::conversation::types::{ConversationFields, Message};
 use crate::http::error::{ApiError, Rule};
@@ -11,7 +12,9 @@ const MAX_MESSAGES: usize = 16_384;
 const MAX_PARTS: usize = 16_384;
 const MAX_DOCUMENTS: usize = 1024;
 /// What `reasoning_effort` may say.
-const EFFORTS: [&str; 6] = ["none", "minimal", "low", "medium", "high", "xhigh"];
+const EFFORTS: [&str; 7] = ["none", "minimal", "low", "medium", "high", "xhigh", "max"];
+/// What `verbosity` may say.
+const VERBOSITIES: [&str; 3] = ["low", "medium", "high"];
 const ROLES: [&str; 6] = ["system", "developer", "user", "assistant", "tool", "function"];
 
 /// A conversation that keeps every rule.
@@ -35,6 +38,8 @@ pub struct Conversation {
     pub(super) tool_prompt: Option<String>,
     /// Whether the answer tells the model's reasoning.
     pub(super) include_reasoning: bool,
+    /// How long the model may reason.
+    pub(super) budget: Option<Budget>,
 }
 
 /// How the answer begins.
@@ -73,6 +78,7 @@ impl Conversation {
             tools,
             tool_prompt: None,
             include_reasoning: true,
+            budget: None,
         })
     }
 
@@ -80,6 +86,13 @@ impl Conversation {
     #[must_use]
     pub fn without_reasoning(mut self) -> Self {
         self.include_reasoning = false;
+        self
+    }
+
+    /// With a limit to the model's reasoning.
+    #[must_use]
+    pub fn within(mut self, budget: Option<Budget>) -> Self {
+        self.budget = budget;
         self
     }
 
@@ -95,12 +108,6 @@ impl Conversation {
         let last = self.messages.last()?;
         let own = last.get("role").and_then(Value::as_str) == Some("assistant");
         last.get("content").and_then(Value::as_str).filter(|_| own)
-    }
-
-    /// Whether the model may call a tool.
-    #[must_use]
-    pub fn may_call(&self) -> bool {
-        self.tools.as_ref().is_some_and(Tools::may_call)
     }
 }
 
@@ -132,6 +139,9 @@ pub fn validate(fields: ConversationFields) -> Result<Conversation, ApiError> {
     if let Some(effort) = fields.reasoning_effort {
         set_effort("reasoning_effort", effort, &mut template_variables)?;
     }
+    if let Some(verbosity) = fields.verbosity {
+        set_verbosity("verbosity", verbosity, &mut template_variables)?;
+    }
     Ok(Conversation {
         messages: messages(fields.messages.ok_or_else(|| ApiError::missing("messages"))?)?,
         documents: documents.map(|documents| documents.into_iter().map(Value::Object).collect()),
@@ -142,6 +152,7 @@ pub fn validate(fields: ConversationFields) -> Result<Conversation, ApiError> {
         tools,
         tool_prompt: fields.tool_prompt,
         include_reasoning: fields.include_reasoning.unwrap_or(true),
+        budget: Budget::new("thinking_token_budget", fields.thinking_token_budget)?,
     })
 }
 
@@ -151,14 +162,7 @@ pub fn validate(fields: ConversationFields) -> Result<Conversation, ApiError> {
 /// # Errors
 /// When it is none of the known words.
 pub fn set_effort(param: &str, effort: String, variables: &mut Map<String, Value>) -> Result<(), ApiError> {
-    if !EFFORTS.contains(&effort.as_str()) {
-        let given: String = effort.chars().take(40).collect();
-        let message = format!(
-            "`{param}` must be one of {}. Given: `{given}`",
-            EFFORTS.join(", ")
-        );
-        return Err(ApiError::invalid(param, Rule::Value, message));
-    }
+    known(param, &effort, &EFFORTS)?;
     if effort == "none" {
         for switch in ["enable_thinking", "thinking"] {
             variables.entry(switch).or_insert(Value::Bool(false));
@@ -168,6 +172,29 @@ pub fn set_effort(param: &str, effort: String, variables: &mut Map<String, Value
         .entry("reasoning_effort")
         .or_insert(Value::String(effort));
     Ok(())
+}
+
+/// Tells the template how much the model should say. What the client sets by name comes first.
+///
+/// # Errors
+/// When it is none of the known words.
+pub fn set_verbosity(
+    param: &str,
+    verbosity: String,
+    variables: &mut Map<String, Value>,
+) -> Result<(), ApiError> {
+    known(param, &verbosity, &VERBOSITIES)?;
+    variables.entry("verbosity").or_insert(Value::String(verbosity));
+    Ok(())
+}
+
+fn known(param: &str, given: &str, words: &[&str]) -> Result<(), ApiError> {
+    if words.contains(&given) {
+        return Ok(());
+    }
+    let given: String = given.chars().take(40).collect();
+    let message = format!("`{param}` must be one of {}. Given: `{given}`", words.join(", "));
+    Err(ApiError::invalid(param, Rule::Value, message))
 }
 
 fn messages(given: Vec<Message>) -> Result<Vec<Message>, ApiError> {

@@ -1,5 +1,6 @@
-//! Fields that nobody here knows. They are accepted, as other servers do, and told once, in a header
-//! of the answer, so that a misspelt one is not looked for in vain.
+//! Fields without effect: those that nobody here knows, and wishes that the model at hand cannot be
+//! held to. They are accepted, as other servers do, and told once, in a header of the answer, so that a
+//! misspelt one is not looked for in vain.
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 
@@ -29,10 +30,15 @@ impl Ignored {
         let path = [outer, dot, name].into_iter().flat_map(str::chars);
         // Only what can stand in a list in a header: a client chose the name.
         let plain = path.map(|character| {
-            let plain = character.is_ascii_alphanumeric() || "_-.".contains(character);
+            let plain = character.is_ascii_alphanumeric() || "_-.[]".contains(character);
             if plain { character } else { '?' }
         });
         self.listed.push(plain.take(MOST_CHARACTERS).collect());
+    }
+
+    /// Notes a wish that cannot be kept, by its path.
+    pub fn note(&mut self, path: &str) {
+        self.add("", path);
     }
 
     /// Adds the header, when there is something to tell.

@@ -5,11 +5,10 @@ use std::time::Instant;
 use serde_json::Value;
 
 use crate::http::app::{App, Served};
-use crate::http::conversation::{self, Conversation, Opening, Reading, Turn};
+use crate::http::conversation::{self, Begun, Conversation, Opening, Turn};
 use crate::http::error::ApiError;
 use crate::http::messages::blocks;
 use crate::http::messages::validate::{Dialogue, MessagesRequest};
-use crate::http::start::Ready;
 
 /// See `conversation::ready`.
 ///
@@ -20,7 +19,7 @@ pub async fn convert(
     served: &Served,
     request: MessagesRequest,
     began: Instant,
-) -> Result<(Ready, Reading), ApiError> {
+) -> Result<Begun, ApiError> {
     let turn = Turn {
         conversation: conversation(request.dialogue)?,
         decoding: request.decoding,
@@ -47,10 +46,11 @@ pub fn conversation(dialogue: Dialogue) -> Result<Conversation, ApiError> {
         }
     }
     let messages = blocks::for_template(dialogue.system, dialogue.messages);
-    let conversation = Conversation::new(messages, dialogue.tools, variables, opening)?;
-    Ok(if dialogue.thinks == Some(false) {
-        conversation.without_reasoning()
-    } else {
+    let conversation =
+        Conversation::new(messages, dialogue.tools, variables, opening)?.within(dialogue.budget);
+    Ok(if dialogue.tells_thinking {
         conversation
+    } else {
+        conversation.without_reasoning()
     })
 }

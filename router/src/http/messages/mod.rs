@@ -2,6 +2,7 @@
 
 mod blocks;
 mod convert;
+mod format;
 mod stream;
 mod types;
 mod validate;
@@ -15,7 +16,7 @@ use axum::response::Response;
 use crate::http::answer::{self, Handled};
 use crate::http::api::Operation;
 use crate::http::app::App;
-use crate::http::conversation;
+use crate::http::conversation::{self, Begun};
 use crate::http::problem::Dialect;
 use crate::http::sse::EventBody;
 use crate::http::start::start;
@@ -49,9 +50,14 @@ async fn handle(app: &Arc<App>, request: Request) -> Handled {
     let (served, body) = answer::admit(app, request).await?;
     let request = answer::checked(app, &served, body, validate::validate).await?;
     let streamed = request.stream;
-    let ignored = request.ignored.clone();
+    let mut ignored = request.ignored.clone();
     let stop_sequences = request.decoding.stop.strings.clone();
-    let (ready, reading) = convert::convert(app, &served, request, began).await?;
+    let Begun {
+        ready,
+        reading,
+        unheeded,
+    } = convert::convert(app, &served, request, began).await?;
+    unheeded.iter().for_each(|path| ignored.note(path));
     let told = stream::Told {
         id: format!("msg_{}", app.ids.text()),
         model: app.name.id().to_owned(),

@@ -4,12 +4,14 @@ use serde_json::{Map, Value};
 
 use crate::http::body::JsonBody;
 use crate::http::check;
-use crate::http::conversation::{Tool, ToolChoice, Tools, wrong_type};
+use crate::http::conversation::{Budget, Tool, ToolChoice, Tools, set_effort, wrong_type};
 use crate::http::decoding::Decoding;
 use crate::http::error::{ApiError, Rule};
 use crate::http::fields::{self, Ignored};
 use crate::http::messages::blocks::{self, Message};
-use crate::http::messages::types::{Body, MessagesFields, ThinkingFields, ToolChoiceFields, UNBUILT};
+use crate::http::messages::format;
+use crate::http::messages::types::{Body, MessagesFields, ThinkingFields, ToolChoiceFields, UNBUILT, inside};
+use crate::http::numbers::Integer;
 use crate::http::openai::types::{OneOrMany, SamplingFields};
 use crate::http::openai::validate::{self as shared, Asked};
 use crate::http::rules::Rules;
@@ -27,6 +29,10 @@ pub struct Dialogue {
     pub(super) tools: Option<Tools>,
     /// `None`: as the template likes.
     pub(super) thinks: Option<bool>,
+    /// Whether the answer tells what was thought.
+    pub(super) tells_thinking: bool,
+    /// How long the model may think.
+    pub(super) budget: Option<Budget>,
     /// Further variables of the template.
     pub(super) template_variables: Map<String, Value>,
 }
@@ -49,11 +55,12 @@ pub struct MessagesRequest {
 /// # Errors
 /// With the first field at fault.
 pub fn validate(body: &JsonBody, rules: Rules<'_>) -> Result<MessagesRequest, ApiError> {
-    let ((fields, _), ignored) = fields::read::<Body>(body, &[UNBUILT])?;
+    let ((mut fields, _), ignored) = fields::read_with::<Body>(body, &[UNBUILT], &inside())?;
     let Some(max_tokens) = fields.max_tokens else {
         return Err(ApiError::missing("max_tokens"));
     };
     let asked = Asked {
+        structure: format::read(fields.output_config.as_mut(), fields.output_format.take())?,
         max_new_tokens: check::integer("max_tokens", Some(max_tokens), 1, rules.limits.max_total_tokens)?,
         ..Asked::default()
     };
@@ -78,7 +85,7 @@ pub fn validate(body: &JsonBody, rules: Rules<'_>) -> Result<MessagesRequest, Ap
 /// # Errors
 /// With the first field at fault.
 pub fn validate_count(body: &JsonBody, rules: Rules<'_>) -> Result<Dialogue, ApiError> {
-    let ((fields, _), _) = fields::read::<Body>(body, &[UNBUILT])?;
+    let ((fields, _), _) = fields::read_with::<Body>(body, &[UNBUILT], &inside())?;
     dialogue(fields, rules)
 }
 
@@ -109,28 +116,54 @@ fn dialogue(fields: MessagesFields, rules: Rules<'_>) -> Result<Dialogue, ApiErr
         .enumerate()
         .map(|(index, message)| blocks::message(&format!("messages[{index}]"), message))
         .collect::<Result<_, _>>()?;
+    let mut template_variables = fields.chat_template_kwargs.unwrap_or_default();
+    if let Some(effort) = fields.output_config.and_then(|output| output.effort) {
+        set_effort("output_config.effort", effort, &mut template_variables)?;
+    }
+    let thinking = fields.thinking.unwrap_or_default();
+    let thinks = thinks(&thinking)?;
     Ok(Dialogue {
         system: fields
             .system
             .map_or(Ok(String::new()), |system| blocks::texts("system", &system))?,
         messages,
         tools: tools(fields.tools, fields.tool_choice)?,
-        thinks: thinks(fields.thinking)?,
-        template_variables: fields.chat_template_kwargs.unwrap_or_default(),
+        tells_thinking: thinks != Some(false) && told(&thinking)?,
+        budget: budget(&thinking)?.filter(|_| thinks == Some(true)),
+        thinks,
+        template_variables,
     })
 }
 
-fn thinks(thinking: Option<ThinkingFields>) -> Result<Option<bool>, ApiError> {
-    let Some(thinking) = thinking else { return Ok(None) };
+fn thinks(thinking: &ThinkingFields) -> Result<Option<bool>, ApiError> {
     match thinking.kind.as_deref() {
         Some("enabled") => Ok(Some(true)),
         Some("disabled") => Ok(Some(false)),
         Some("adaptive") => Ok(None),
+        None if *thinking == ThinkingFields::default() => Ok(None),
         given => Err(one_of("thinking.type", given, "enabled, disabled, adaptive")),
     }
 }
 
-fn one_of(param: &str, given: Option<&str>, known: &str) -> ApiError {
+/// Whether the answer tells what was thought.
+fn told(thinking: &ThinkingFields) -> Result<bool, ApiError> {
+    match thinking.display.as_deref() {
+        None | Some("summarized") => Ok(true),
+        Some("omitted") => Ok(false),
+        given => Err(one_of("thinking.display", given, "summarized, omitted")),
+    }
+}
+
+fn budget(thinking: &ThinkingFields) -> Result<Option<Budget>, ApiError> {
+    let param = "thinking.budget_tokens";
+    if let Some(Integer(tokens)) = thinking.budget_tokens.filter(|tokens| tokens.0 < 1) {
+        let message = format!("`{param}` must be >= 1. Given: {tokens}");
+        return Err(ApiError::invalid(param, Rule::Range, message));
+    }
+    Budget::new(param, thinking.budget_tokens)
+}
+
+pub(super) fn one_of(param: &str, given: Option<&str>, known: &str) -> ApiError {
     let Some(given) = given else {
         return ApiError::missing(param);
     };
@@ -187,7 +220,7 @@ fn tool(path: &str, mut tool: Map<String, Value>) -> Result<Tool, ApiError> {
         }
     };
     let mut function = Map::new();
-    for field in ["name", "description"] {
+    for field in ["name", "description", "strict"] {
         if let Some(value) = tool.remove(field) {
             function.insert(field.to_owned(), value);
         }

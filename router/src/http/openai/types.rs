@@ -10,6 +10,7 @@ use serde::Deserialize;
 use serde::de::{Deserializer, SeqAccess, Visitor};
 use serde_json::{Map, Value};
 
+use crate::http::fields::{Inside, names};
 use crate::http::numbers::{Integer, Number};
 use crate::http::unbuilt::{Harmless, Unbuilt};
 
@@ -112,6 +113,8 @@ pub struct InertFields {
     prompt_cache_key: Option<String>,
     /// How long the provider keeps a prompt.
     prompt_cache_retention: Option<String>,
+    /// Where the provider caches; here every full block of a prompt is cached.
+    prompt_cache_options: Option<Map<String, Value>>,
 }
 
 /// See `AnswerFields`.
@@ -122,6 +125,14 @@ pub struct StreamOptions {
     pub include_usage: Option<bool>,
     /// `usage` in every chunk.
     pub continuous_usage_stats: Option<bool>,
+    /// Random text that hides the length of what is said; nothing is added, whatever it says.
+    #[allow(dead_code, reason = "only its type is checked")]
+    pub include_obfuscation: Option<bool>,
+}
+
+/// Objects within the bodies of both routes whose fields are looked over too.
+pub fn inside() -> [Inside; 1] {
+    [("stream_options", names::<StreamOptions>())]
 }
 
 /// Fields of both routes that are known and not built.
@@ -137,7 +148,6 @@ pub const UNBUILT: &[Unbuilt] = &[
     Unbuilt::always("kv_transfer_params"),
     Unbuilt::unless("vllm_xargs", &[Harmless::EmptyObject]),
     Unbuilt::always("repetition_detection"),
-    Unbuilt::always("thinking_token_budget"),
     Unbuilt::unless("logits_processors", &[Harmless::EmptyList]),
 ];
 

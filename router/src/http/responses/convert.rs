@@ -3,11 +3,10 @@
 use std::time::Instant;
 
 use crate::http::app::{App, Served};
-use crate::http::conversation::{self, Conversation, Opening, Reading, Turn};
+use crate::http::conversation::{self, Begun, Conversation, Opening, Turn};
 use crate::http::error::ApiError;
 use crate::http::responses::input;
 use crate::http::responses::validate::ResponsesRequest;
-use crate::http::start::Ready;
 
 /// See `conversation::ready`.
 ///
@@ -18,14 +17,15 @@ pub async fn convert(
     served: &Served,
     request: ResponsesRequest,
     began: Instant,
-) -> Result<(Ready, Reading), ApiError> {
+) -> Result<Begun, ApiError> {
     let messages = input::for_template(request.instructions, request.items);
     let conversation = Conversation::new(
         messages,
         request.tools,
         request.template_variables,
         Opening::Fresh,
-    )?;
+    )?
+    .within(request.budget);
     let turn = Turn {
         conversation,
         decoding: request.decoding,

@@ -16,7 +16,7 @@ use axum::response::Response;
 use crate::http::answer::{self, Handled};
 use crate::http::api::Operation;
 use crate::http::app::App;
-use crate::http::conversation;
+use crate::http::conversation::{self, Begun};
 use crate::http::problem::Dialect;
 use crate::http::sse::EventBody;
 use crate::http::start::start;
@@ -43,7 +43,7 @@ async fn handle(app: &Arc<App>, request: Request) -> Handled {
     let (served, body) = answer::admit(app, request).await?;
     let mut request = answer::checked(app, &served, body, validate::validate).await?;
     let streamed = request.stream;
-    let ignored = std::mem::take(&mut request.ignored);
+    let mut ignored = std::mem::take(&mut request.ignored);
     let created_at = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .map_or(0, |since| since.as_secs());
@@ -53,7 +53,12 @@ async fn handle(app: &Arc<App>, request: Request) -> Handled {
         model: app.name.id().to_owned(),
         echo: std::mem::take(&mut request.echo),
     };
-    let (ready, reading) = convert::convert(app, &served, request, began).await?;
+    let Begun {
+        ready,
+        reading,
+        unheeded,
+    } = convert::convert(app, &served, request, began).await?;
+    unheeded.iter().for_each(|path| ignored.note(path));
     let mut running = start(app, &served, ready).await?;
     let (mut response, headers) = if streamed {
         let headers = timing::first(&running);

@@ -4,6 +4,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
+use crate::http::fields::{Inside, names};
 use crate::http::numbers::Integer;
 use crate::http::openai::types::{InertFields, SamplingFields};
 use crate::http::unbuilt::{Harmless, Unbuilt};
@@ -35,6 +36,15 @@ pub struct ResponsesFields {
     pub reasoning: Option<ReasoningFields>,
     /// Told back as they are.
     pub metadata: Option<Map<String, Value>>,
+    /// Calls of the provider's own tools at most, of which there are none; told back.
+    pub max_tool_calls: Option<Integer>,
+    /// Only for `stream`.
+    #[allow(dead_code, reason = "only its type is checked")]
+    pub stream_options: Option<StreamFields>,
+    /// Tokens that the model may reason at most; then it has to answer. -1 is no limit.
+    pub thinking_token_budget: Option<Integer>,
+    /// Where the provider caches; here every full block of a prompt is cached.
+    pub prompt_cache_options: Option<CacheFields>,
 }
 
 /// Everything that the body may hold.
@@ -46,6 +56,8 @@ pub type Body = (ResponsesFields, SamplingFields, InertFields);
 pub struct TextFields {
     /// text, json_object or json_schema
     pub format: Option<Map<String, Value>>,
+    /// How much the model should say: low, medium or high; the template reads it.
+    pub verbosity: Option<String>,
 }
 
 /// `reasoning`
@@ -56,6 +68,32 @@ pub struct ReasoningFields {
     pub effort: Option<String>,
 }
 
+/// `prompt_cache_options`
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(expecting = "an object")]
+pub struct CacheFields {
+    /// Whether nothing is wanted but a cached prompt.
+    pub prewarm: Option<bool>,
+}
+
+/// `stream_options`
+#[derive(Clone, Copy, Debug, Default, Deserialize, JsonSchema)]
+#[serde(expecting = "an object")]
+pub struct StreamFields {
+    /// Random text that hides the length of what is said; nothing is added, whatever it says.
+    #[allow(dead_code, reason = "only its type is checked")]
+    pub include_obfuscation: Option<bool>,
+}
+
+/// Objects within the body whose fields are looked over too.
+pub fn inside() -> [Inside; 3] {
+    [
+        ("text", names::<TextFields>()),
+        ("reasoning", names::<ReasoningFields>()),
+        ("stream_options", names::<StreamFields>()),
+    ]
+}
+
 /// Fields of this route that are known and not built: nothing is kept between requests.
 pub const UNBUILT: &[Unbuilt] = &[
     Unbuilt::always("previous_response_id").or("send the items of the earlier answers as `input`"),
@@ -63,9 +101,14 @@ pub const UNBUILT: &[Unbuilt] = &[
     Unbuilt::unless("store", &[Harmless::Bool(false)]).or("send false: nothing is stored"),
     Unbuilt::unless("background", &[Harmless::Bool(false)]).or("use `stream`"),
     Unbuilt::always("prompt").or("send `instructions` and `input`"),
-    Unbuilt::always("max_tool_calls"),
     Unbuilt::unless("top_logprobs", &[Harmless::Number(0.0)]).or("use /v1/chat/completions"),
     Unbuilt::unless("truncation", &[Harmless::Text("disabled")]).or("send less input"),
-    Unbuilt::unless("include", &[Harmless::EmptyList]),
+    // Reasoning is told in full, and needs no key to come back.
+    Unbuilt::unless(
+        "include",
+        &[Harmless::TextsAmong(&["reasoning.encrypted_content"])],
+    ),
+    Unbuilt::unless("context_management", &[Harmless::EmptyList]).or("send less input"),
+    Unbuilt::always("moderation"),
     Unbuilt::unless("n", &[Harmless::Number(1.0)]).or("send several requests"),
 ];

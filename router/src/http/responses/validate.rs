@@ -4,13 +4,15 @@ use serde_json::{Map, Value, json};
 
 use crate::http::body::JsonBody;
 use crate::http::check;
-use crate::http::conversation::{Tool, ToolChoice, Tools, set_effort, wrong_type};
+use crate::http::conversation::{
+    Budget, Chosen, Tool, ToolChoice, Tools, allowed, set_effort, set_verbosity, wrong_type,
+};
 use crate::http::decoding::Decoding;
 use crate::http::error::{ApiError, Rule};
 use crate::http::fields::{self, Ignored};
 use crate::http::openai::validate::{self as shared, Asked};
 use crate::http::responses::input::{self, Item};
-use crate::http::responses::types::{Body, ResponsesFields, TextFields, UNBUILT};
+use crate::http::responses::types::{Body, ResponsesFields, TextFields, UNBUILT, inside};
 use crate::http::rules::Rules;
 use crate::http::structure::{self, Structured};
 
@@ -25,6 +27,8 @@ pub struct ResponsesRequest {
     pub(super) items: Vec<Item>,
     /// What the model may call.
     pub(super) tools: Option<Tools>,
+    /// How long the model may reason.
+    pub(super) budget: Option<Budget>,
     /// Variables of the template.
     pub(super) template_variables: Map<String, Value>,
     /// How tokens are drawn.
@@ -40,7 +44,7 @@ pub struct ResponsesRequest {
 /// # Errors
 /// With the first field at fault.
 pub fn validate(body: &JsonBody, rules: Rules<'_>) -> Result<ResponsesRequest, ApiError> {
-    let ((fields, sampling, _), ignored) = fields::read::<Body>(body, &[UNBUILT])?;
+    let ((fields, sampling, _), ignored) = fields::read_with::<Body>(body, &[UNBUILT], &inside())?;
     rules.name.check(fields.model.as_deref())?;
     let most = rules.limits.max_total_tokens;
     let asked = Asked {
@@ -50,7 +54,6 @@ pub fn validate(body: &JsonBody, rules: Rules<'_>) -> Result<ResponsesRequest, A
         structure: format(fields.text.as_ref())?,
         ..Asked::default()
     };
-    let structured = asked.structure.is_some();
     let decoding = shared::decoding(sampling, asked, rules.limits, rules.defaults)?;
     let mut template_variables = Map::new();
     let effort = fields
@@ -60,19 +63,28 @@ pub fn validate(body: &JsonBody, rules: Rules<'_>) -> Result<ResponsesRequest, A
     if let Some(effort) = effort {
         set_effort("reasoning.effort", effort, &mut template_variables)?;
     }
+    if let Some(verbosity) = fields.text.as_ref().and_then(|text| text.verbosity.clone()) {
+        set_verbosity("text.verbosity", verbosity, &mut template_variables)?;
+    }
+    if fields
+        .prompt_cache_options
+        .as_ref()
+        .and_then(|options| options.prewarm)
+        == Some(true)
+    {
+        let fix = "ask for one token: the prompt stays cached";
+        return Err(ApiError::unsupported("prompt_cache_options.prewarm", fix));
+    }
+    check::integer("max_tool_calls", fields.max_tool_calls, 1, u32::MAX)?;
     let echo = echo(&fields, &decoding);
     let tools = tools(fields.tools, fields.tool_choice, fields.parallel_tool_calls)?;
-    if structured && tools.as_ref().is_some_and(Tools::may_call) {
-        let message = "`text.format` and `tools` exclude each other: a call is no such answer; leave one out, or \
-                       set `tool_choice` to \"none\"";
-        return Err(ApiError::invalid("text.format", Rule::Conflict, message));
-    }
     Ok(ResponsesRequest {
         stream: fields.stream.unwrap_or(false),
         instructions: fields.instructions.filter(|text| !text.is_empty()),
         items: input::items(fields.input)?,
         tools,
         template_variables,
+        budget: Budget::new("thinking_token_budget", fields.thinking_token_budget)?,
         decoding,
         echo,
         ignored,
@@ -89,7 +101,7 @@ fn echo(fields: &ResponsesFields, decoding: &Decoding) -> Map<String, Value> {
     let echo = json!({
         "instructions": fields.instructions,
         "max_output_tokens": max_output_tokens,
-        "max_tool_calls": null,
+        "max_tool_calls": fields.max_tool_calls.map(|calls| i64::try_from(calls.0).unwrap_or(i64::MAX)),
         "metadata": fields.metadata.clone().unwrap_or_default(),
         "parallel_tool_calls": fields.parallel_tool_calls.unwrap_or(true),
         "previous_response_id": null,
@@ -143,10 +155,10 @@ fn tools(
     choice: Option<Value>,
     parallel: Option<bool>,
 ) -> Result<Option<Tools>, ApiError> {
-    let choice = choice.map_or(Ok(ToolChoice::Auto), tool_choice)?;
+    let chosen = choice.map_or(Ok(ToolChoice::Auto.into()), tool_choice)?;
     // Clients send an empty list where they have none.
     let given = given.filter(|given| !given.is_empty());
-    Tools::read(given, choice, parallel.unwrap_or(true), tool)
+    Tools::read(given, chosen, parallel.unwrap_or(true), tool)
 }
 
 /// A function whose fields stand beside its type.
@@ -164,18 +176,22 @@ fn tool(path: &str, mut tool: Map<String, Value>) -> Result<Tool, ApiError> {
     Tool::new(path, tool)
 }
 
-fn tool_choice(choice: Value) -> Result<ToolChoice, ApiError> {
+fn tool_choice(choice: Value) -> Result<Chosen, ApiError> {
     let name = choice.get("name").and_then(Value::as_str);
     let kind = choice.get("type").and_then(Value::as_str);
     match (choice.as_str(), kind, name) {
-        (Some("auto"), ..) => Ok(ToolChoice::Auto),
-        (Some("none"), ..) => Ok(ToolChoice::None),
-        (Some("required"), ..) => Ok(ToolChoice::Required),
-        (None, Some("function"), Some(name)) => Ok(ToolChoice::Named(name.to_owned())),
+        (Some("auto"), ..) => Ok(ToolChoice::Auto.into()),
+        (Some("none"), ..) => Ok(ToolChoice::None.into()),
+        (Some("required"), ..) => Ok(ToolChoice::Required.into()),
+        (None, Some("function"), Some(name)) => Ok(ToolChoice::Named(name.to_owned()).into()),
         (None, Some("function"), None) => Err(ApiError::missing("tool_choice.name")),
+        (None, Some("allowed_tools"), _) => {
+            let fields = choice.as_object().cloned().unwrap_or_default();
+            allowed("tool_choice", &fields, |tool| tool.get("name")?.as_str())
+        }
         _ => {
-            let message = "`tool_choice` must be \"auto\", \"none\", \"required\", or {\"type\": \"function\", \
-                           \"name\": …}";
+            let message = "`tool_choice` must be \"auto\", \"none\", \"required\", {\"type\": \"function\", \
+                           \"name\": …}, or {\"type\": \"allowed_tools\", …}";
             Err(ApiError::invalid("tool_choice", Rule::Value, message))
         }
     }

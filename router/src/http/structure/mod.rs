@@ -4,13 +4,15 @@
 //! comes out is a [`Structure`], which a route may also make itself.
 
 mod closed;
+mod lark;
 mod types;
 mod validate;
 
 use std::sync::Arc;
 
+pub use lark::{json_expression, quoted};
 pub use types::{GrammarField, StructureFields};
-pub use validate::{native, openai};
+pub use validate::{native, of_schema, openai};
 
 use crate::engine::api::Grammar;
 
@@ -40,7 +42,7 @@ impl Structure {
             Self::JsonSchema(schema) => Grammar::JsonSchema(Arc::from(schema.as_str())),
             Self::JsonObject => Grammar::JsonSchema(Arc::from(r#"{"type":"object"}"#)),
             Self::Regex(regex) => Grammar::Regex(Arc::from(regex.as_str())),
-            Self::Choice(texts) => Grammar::Lark(Arc::from(choice(texts))),
+            Self::Choice(_) => Grammar::Lark(Arc::from(format!("start: {}", self.expression()))),
             Self::Lark(source) => Grammar::Lark(Arc::from(source.as_str())),
         }
     }
@@ -63,15 +65,6 @@ impl Structured {
     }
 }
 
-/// A grammar of literal alternatives. Lark writes its strings as JSON does.
-fn choice(texts: &[String]) -> String {
-    let alternatives: Vec<String> = texts
-        .iter()
-        .map(|text| serde_json::Value::from(text.as_str()).to_string())
-        .collect();
-    format!("start: {}", alternatives.join(" | "))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -79,7 +72,7 @@ mod tests {
     #[test]
     fn choices_become_alternatives_with_their_quotes_kept() {
         let texts = ["yes".to_owned(), "say \"no\"\n".to_owned()];
-        let expected = r#"start: "yes" | "say \"no\"\n""#;
+        let expected = r#"start: ("yes" | "say \"no\"\n")"#;
         assert_eq!(
             Structure::Choice(texts.into()).grammar(),
             Grammar::Lark(Arc::from(expected))

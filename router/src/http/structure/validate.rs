@@ -56,6 +56,17 @@ pub fn native(param: &'static str, field: GrammarField) -> Result<Option<Structu
     asked.checked()
 }
 
+/// JSON that a schema allows. `param`: the field that asks for it.
+///
+/// # Errors
+/// When it is no schema, or too large.
+pub fn of_schema(param: &'static str, schema: Value) -> Result<Structured, ApiError> {
+    let mut asked = Asked::default();
+    let structured = json_schema(param, schema)?;
+    asked.add(Some(structured.clone()))?;
+    asked.checked().map(|_| structured)
+}
+
 /// At most one structure.
 #[derive(Default)]
 struct Asked {

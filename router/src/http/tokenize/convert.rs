@@ -28,7 +28,7 @@ pub fn tokenize(
         }
         Asked::Text(text) => prompt::encode_text(model, &text, special)?,
         Asked::Messages(conversation) => {
-            let rendered = conversation::render(model, conversation)?;
+            let rendered = conversation::render(model, *conversation)?;
             conversation::encode(model, &rendered, None)?
         }
     };

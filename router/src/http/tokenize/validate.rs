@@ -19,7 +19,7 @@ pub enum Asked {
     /// Ids of a text.
     Text(String),
     /// Ids of a conversation.
-    Messages(Conversation),
+    Messages(Box<Conversation>),
 }
 
 /// A request that keeps every rule.
@@ -44,7 +44,7 @@ pub fn tokenize(body: &JsonBody, name: &ServedName) -> Result<TokenizeRequest, A
     let asked = match (text.inputs, text.prompt, &conversation.messages) {
         (Some(inputs), None, None) => Asked::Places(not_empty("inputs", inputs)?),
         (None, Some(prompt), None) => Asked::Text(not_empty("prompt", prompt)?),
-        (None, None, Some(_)) => Asked::Messages(conversation::validate(conversation)?),
+        (None, None, Some(_)) => Asked::Messages(Box::new(conversation::validate(conversation)?)),
         (None, None, None) => return Err(ApiError::missing("inputs")),
         (_, prompt, _) => {
             let param = if prompt.is_some() { "prompt" } else { "messages" };
