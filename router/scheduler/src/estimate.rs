@@ -16,6 +16,7 @@ pub(crate) struct Estimate {
     tokens: f64,
     micros: f64,
     sequences: f64,
+    prefilled: f64,
     generated: f64,
     last_applied: Option<Micros>,
 }
@@ -36,10 +37,16 @@ impl Estimate {
         self.last_applied = None;
     }
 
-    /// A sequence ended by itself after `generated` tokens.
-    pub(crate) fn sequence_finished(&mut self, generated: u32) {
+    /// A sequence ended by itself after `generated` tokens; `prefilled` were run before the first.
+    pub(crate) fn sequence_finished(&mut self, prefilled: u32, generated: u32) {
+        self.prefilled = self.prefilled * MEMORY + f64::from(prefilled);
         self.sequences = self.sequences * MEMORY + 1.0;
         self.generated = self.generated * MEMORY + f64::from(generated);
+    }
+
+    /// Tokens of prefill for each generated one; `None` while no sequence has ended.
+    pub(crate) fn prefill_per_token(&self) -> Option<f64> {
+        (self.generated > 0.0).then(|| self.prefilled / self.generated)
     }
 
     /// How long `steps` steps take; `None` while nothing has been measured.
@@ -90,14 +97,33 @@ mod tests {
             estimate.step_applied(0, Micros(step * 1_000), Micros((step + 1) * 1_000));
         }
         assert_eq!(estimate.time_of_work(200_000, 0, 0), Micros(2_000_000));
-        estimate.sequence_finished(1_000);
+        estimate.sequence_finished(10, 1_000);
         assert_eq!(estimate.time_of_work(0, 200, 0), Micros(2_000_000));
     }
+
+    #[test]
+    fn the_share_of_prefill_follows_what_ended_lately() {
+        let mut estimate = Estimate::default();
+        assert_eq!(estimate.prefill_per_token(), None);
+        for _ in 0..400 {
+            estimate.sequence_finished(512, 256);
+        }
+        assert_eq!(estimate.prefill_per_token(), Some(2.0));
+        for _ in 0..400 {
+            estimate.sequence_finished(100, 400);
+        }
+        let ratio = estimate.prefill_per_token();
+        assert!(
+            ratio.is_some_and(|ratio| (ratio - 0.25).abs() < 1e-6),
+            "{ratio:?}"
+        );
+    }
+
     #[test]
     fn a_full_batch_has_room_when_one_of_it_ends() {
         let mut estimate = Estimate::default();
         estimate.step_applied(10, Micros(0), Micros(1_000));
-        estimate.sequence_finished(500);
+        estimate.sequence_finished(10, 500);
         // One of ten ends every 50 steps of a millisecond.
         assert_eq!(estimate.time_of_work(0, 0, 10), Micros(50_000));
     }

@@ -6,6 +6,7 @@
 //! | rule | module |
 //! |---|---|
 //! | token budget, decode before prefill, preemption, tile edges | `planning` |
+//! | how much prefill goes beside decode rows | `pacing` |
 //! | who enters the batch, prefix hits, bounded bypass | `admission` |
 //! | tokens, stop, length, failure, filling the prefix cache | `applying` |
 //! | submission, cancellation, deadline, reset, when blocks come free | `scheduler` |
@@ -24,6 +25,7 @@ pub mod ids;
 mod in_flight;
 mod invariants;
 mod kv;
+mod pacing;
 pub mod plan;
 mod planning;
 mod prefix;

@@ -2,6 +2,7 @@
 
 use crate::ids::{BlockId, Micros};
 use crate::in_flight::{Flight, FlightRow};
+use crate::pacing::step_limit;
 use crate::plan::{Admission, Event, Plan, Row};
 use crate::scheduler::{Running, Scheduler};
 use crate::sequence::{Phase, Slot};
@@ -14,6 +15,9 @@ const ENOUGH_IN_FLIGHT: Micros = Micros(5_000);
 /// A step that takes shape. Its buffers are kept from step to step.
 #[derive(Debug, Default)]
 pub(crate) struct Draft {
+    /// Most tokens of the step.
+    limit_tokens: u32,
+    /// What is left of them.
     pub(crate) budget_tokens: u32,
     /// Rows of one token.
     pub(crate) decodes: Vec<FlightRow>,
@@ -31,14 +35,26 @@ pub(crate) struct Draft {
 }
 
 impl Draft {
-    fn clear(&mut self, budget_tokens: u32) {
-        self.budget_tokens = budget_tokens;
+    fn clear(&mut self, limit_tokens: u32) {
+        self.limit_tokens = limit_tokens;
+        self.budget_tokens = limit_tokens;
         self.decodes.clear();
         self.chunks.clear();
         self.admitted.clear();
         self.prefilling.clear();
         self.set_aside.clear();
         self.missing_blocks = 0;
+    }
+
+    fn num_tokens(&self) -> u32 {
+        self.limit_tokens - self.budget_tokens
+    }
+
+    /// Lowers the limit, never below what is planned.
+    fn lower_limit(&mut self, limit_tokens: u32) {
+        let planned = self.num_tokens();
+        self.limit_tokens = limit_tokens.clamp(planned, self.limit_tokens);
+        self.budget_tokens = self.limit_tokens - planned;
     }
 }
 
@@ -52,6 +68,12 @@ impl Scheduler {
         let mut draft = std::mem::take(&mut self.draft);
         draft.clear(self.config.max_step_tokens);
         self.plan_decodes(&mut draft);
+        let decodes = draft.decodes.len() as u32;
+        draft.lower_limit(step_limit(
+            &self.config,
+            decodes,
+            self.estimate.prefill_per_token(),
+        ));
         self.plan_chunks(&mut draft);
         self.admit(&mut draft);
         self.trim_to_edge(&mut draft);
@@ -213,7 +235,7 @@ impl Scheduler {
         let Some(last) = draft.chunks.last().copied() else {
             return;
         };
-        let total = self.config.max_step_tokens - draft.budget_tokens;
+        let total = draft.num_tokens();
         let edges = &self.config.step_token_edges;
         let above = edges.partition_point(|edge| *edge <= total);
         let Some(edge) = above.checked_sub(1).map(|index| edges[index]) else {
@@ -262,7 +284,7 @@ impl Scheduler {
             admitted: draft.admitted.iter().map(|slot| self.admission(*slot)).collect(),
             rows: rows.iter().map(wire_row).collect(),
             new_blocks: Vec::new(),
-            num_tokens: self.config.max_step_tokens - draft.budget_tokens,
+            num_tokens: draft.num_tokens(),
         };
         for row in rows.iter().filter(|row| row.new_blocks > 0) {
             let table = &self.sequences[row.slot].blocks;

@@ -357,12 +357,15 @@ impl Scheduler {
         let was = std::mem::replace(&mut sequence.phase, Phase::Ended);
         let (request, tenant) = (sequence.request, sequence.tenant);
         let generated = sequence.len() - sequence.num_prompt_tokens;
+        let charged = sequence.charged_tokens;
         let (in_flight, blocks) = (sequence.in_flight, sequence.blocks.len() as u32);
         self.by_request.remove(&request);
         self.tenants.leave(tenant);
         events.push(Event::Finished { request, reason });
         if matches!(reason, FinishReason::Stop(_) | FinishReason::Length) {
-            self.estimate.sequence_finished(generated);
+            // Its decode rows were charged too: one for each token but the first.
+            let prefilled = charged.saturating_sub(generated.saturating_sub(1));
+            self.estimate.sequence_finished(prefilled, generated);
         }
         match was {
             Phase::Running => {

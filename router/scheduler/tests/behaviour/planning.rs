@@ -54,6 +54,40 @@ fn decodes_go_before_prefill_and_take_from_its_budget() {
 }
 
 #[test]
+fn once_answers_are_known_to_be_long_decodes_are_not_held_up_by_full_steps() {
+    let mut world = World::new(Config {
+        max_step_tokens: 16,
+        ..roomy()
+    });
+    world.submit(request(1, &prompt(1, 2), 40)).unwrap();
+    while world.client(1).finished.is_none() {
+        round(&mut world);
+    }
+    world.submit(request(2, &prompt(2, 3), 40)).unwrap();
+    assert_eq!(round(&mut world), [3]);
+    world.submit(request(3, &prompt(3, 40), 2)).unwrap();
+    // Half of a full step beside what decodes.
+    assert_eq!(round(&mut world), [1, 7]);
+    assert_eq!(round(&mut world), [1, 7]);
+}
+
+#[test]
+fn once_prompts_are_known_to_be_long_steps_stay_full() {
+    let mut world = World::new(Config {
+        max_step_tokens: 16,
+        ..roomy()
+    });
+    world.submit(request(1, &prompt(1, 90), 3)).unwrap();
+    while world.client(1).finished.is_none() {
+        round(&mut world);
+    }
+    world.submit(request(2, &prompt(2, 3), 40)).unwrap();
+    assert_eq!(round(&mut world), [3]);
+    world.submit(request(3, &prompt(3, 40), 2)).unwrap();
+    assert_eq!(round(&mut world), [1, 15]);
+}
+
+#[test]
 fn what_a_chunk_leaves_of_the_budget_goes_to_the_next_waiting() {
     let mut world = World::new(roomy());
     world.submit(request(1, &prompt(1, 10), 2)).unwrap();
