@@ -114,7 +114,7 @@ def resident_mb(pid: int) -> float:
 
 LONG_STREAM = {
     "prompt": "Once upon a time",
-    "max_tokens": 400,
+    "max_tokens": 100,
     "temperature": 0,
     "ignore_eos": True,
 }
@@ -125,7 +125,7 @@ class Beside:
     """A good stream that runs again and again while a module's bad inputs come in.
 
     `finish` stops it and asserts that each of its texts equals the one that came when nothing else
-    ran, and that the router's memory has not grown.
+    ran, and that the router has given back the memory that it needed meanwhile.
     """
 
     server: Server
@@ -160,15 +160,25 @@ class Beside:
         url = f"{self.server.base_url}{path}"
         return self.timed(name, lambda: httpx.post(url, timeout=60, **request))  # type: ignore[arg-type]
 
-    def finish(self, most_mb: float = 64) -> None:
+    def finish(self, most_mb: float = 32) -> None:
         self._stop.set()
         self._thread.join(300)
-        grown_mb = resident_mb(router_pid(self.server)) - self._before_mb
+        router = router_pid(self.server)
+
+        def grown_mb() -> float:
+            return resident_mb(router) - self._before_mb
+
+        most_grown_mb = grown_mb()
+        # Pages that are no longer used go back to the system after some seconds.
+        given_back = eventually(lambda: grown_mb() < most_mb)
         if self.slowest:
             times = sorted(self.slowest, reverse=True)
             median = times[len(times) // 2][0]
             worst = ", ".join(f"{name} {seconds * 1e3:.0f} ms" for seconds, name in times[:3])
             print(f"\n{len(times)} bad inputs: median {median * 1e3:.1f} ms, slowest {worst}; ", end="")
-        print(f"the router grew by {grown_mb:.1f} MB beside {len(self._texts)} good streams")
+        print(
+            f"the router grew by {most_grown_mb:.1f} MB, {grown_mb():.1f} MB after a while, "
+            f"beside {len(self._texts)} good streams"
+        )
         assert self._texts and set(self._texts) == {self._alone}
-        assert grown_mb < most_mb
+        assert given_back

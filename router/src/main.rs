@@ -6,6 +6,10 @@ use clap::Parser;
 use shardline_router::config::{Flags, RouterConfig};
 use shardline_router::{process, telemetry};
 
+/// Gives back to the system what a flood of connections needed (docs/adr/0023).
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 /// Exit code of a start that was refused.
 const USAGE: u8 = 2;
 

@@ -4,7 +4,7 @@
 //! see is watched here: a connection on which nothing is asked, and an answer that nobody reads.
 
 use std::convert::Infallible;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
@@ -25,27 +25,48 @@ use tokio::time::Instant;
 
 use crate::http::settings::TransportLimits;
 
+/// How long one client is waited for.
+#[derive(Clone, Copy, Debug)]
+pub struct Patience {
+    /// For what how long.
+    pub limits: TransportLimits,
+    /// When the client came.
+    pub since: Instant,
+}
+
+impl Patience {
+    /// Until when the first request must have come.
+    #[must_use]
+    pub fn first_request(&self) -> Instant {
+        self.since + self.limits.header_timeout
+    }
+}
+
 /// Serves one connection until either side ends it or it is held for too long.
 pub async fn serve<S>(
     stream: S,
     builder: Builder<TokioExecutor>,
     router: Router,
-    limits: TransportLimits,
+    patience: Patience,
     watcher: Watcher,
 ) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let pulse = Arc::new(Pulse::new());
+    let pulse = Arc::new(Pulse::new(patience.since));
     let service = TowerToHyperService::new(Watched {
         router,
         pulse: pulse.clone(),
     });
-    let connection = builder
-        .serve_connection(TokioIo::new(stream), service)
-        .into_owned();
-    let mut connection = pin!(watcher.watch(connection));
+    // Boxed as it is made: a future keeps room for every place that a large value has been moved to.
+    let mut connection = Box::pin(
+        watcher.watch(
+            builder
+                .serve_connection(TokioIo::new(stream), service)
+                .into_owned(),
+        ),
+    );
     loop {
-        let look = match pulse.overdue(&limits) {
+        let look = match pulse.overdue(&patience.limits) {
             Ok(look) => look,
             Err(why) => {
                 tracing::debug!(why, "connection cut off");
@@ -78,9 +99,9 @@ struct Pulse {
 }
 
 impl Pulse {
-    fn new() -> Self {
+    fn new(began: Instant) -> Self {
         Self {
-            began: Instant::now(),
+            began,
             at_work: AtomicUsize::new(0),
             last_ms: AtomicU64::new(0),
             answers: Mutex::default(),

@@ -1,6 +1,7 @@
 //! Accepting connections, with a limit on everything that a client can hold on to.
 
 use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,12 +9,13 @@ use axum::Router;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream, UnixListener};
-use tokio::sync::Semaphore;
-use tokio::time::timeout;
+use tokio::sync::{Semaphore, watch};
+use tokio::time::{Instant, timeout_at};
 use tokio_rustls::TlsAcceptor;
 
-use crate::http::connection;
+use crate::http::connection::{self, Patience};
 use crate::http::settings::TransportLimits;
 use crate::http::tls::Tls;
 
@@ -33,14 +35,15 @@ pub struct Door {
 /// are open have answered what they were asked.
 pub async fn serve(door: Door, router: Router, limits: TransportLimits, shutdown: impl Future<Output = ()>) {
     let Door { listener, tls } = door;
-    let visitor = Visitor {
+    let visitor = Arc::new(Visitor {
         tls: tls.as_ref().map(Tls::acceptor),
         builder: connection_builder(limits),
         router,
         limits,
-    };
+    });
     let open = Arc::new(Semaphore::new(limits.connections));
     let graceful = GracefulShutdown::new();
+    let (close, closing) = watch::channel(());
     tokio::pin!(shutdown);
     loop {
         // Waiting for a free place leaves new connections in the kernel's own bounded queue.
@@ -60,13 +63,16 @@ pub async fn serve(door: Door, router: Router, limits: TransportLimits, shutdown
             },
             () = &mut shutdown => break,
         };
-        let visit = visitor.clone().receive(stream, graceful.watcher());
+        let visit = visitor
+            .clone()
+            .receive(stream, graceful.watcher(), closing.clone());
         tokio::spawn(async move {
             visit.await;
             drop(place);
         });
     }
     drop(listener);
+    drop(close);
     graceful.shutdown().await;
 }
 
@@ -77,7 +83,6 @@ pub async fn serve_local(listener: UnixListener, router: Router) {
 }
 
 /// What every connection gets.
-#[derive(Clone)]
 struct Visitor {
     tls: Option<TlsAcceptor>,
     builder: Builder<TokioExecutor>,
@@ -86,22 +91,51 @@ struct Visitor {
 }
 
 impl Visitor {
-    async fn receive(self, stream: TcpStream, watcher: Watcher) {
-        let Self {
-            tls,
-            builder,
-            router,
-            limits,
-        } = self;
+    /// Waits for the first byte, and only then makes what a connection needs, which is kilobytes:
+    /// ten thousand clients that say nothing cost little more than their sockets.
+    async fn receive(self: Arc<Self>, stream: TcpStream, watcher: Watcher, mut closing: watch::Receiver<()>) {
         set_no_delay(&stream);
-        let Some(tls) = tls else {
-            return connection::serve(stream, builder, router, limits, watcher).await;
+        let patience = Patience {
+            limits: self.limits,
+            since: Instant::now(),
         };
-        match timeout(limits.header_timeout, tls.accept(stream)).await {
-            Ok(Ok(stream)) => connection::serve(stream, builder, router, limits, watcher).await,
+        let mut byte = [0];
+        let first_byte = timeout_at(patience.first_request(), stream.peek(&mut byte));
+        let spoke = tokio::select! {
+            spoke = first_byte => matches!(spoke, Ok(Ok(1))),
+            // It ends with its sender.
+            _ = closing.changed() => false,
+        };
+        if spoke {
+            Box::pin(self.converse(stream, watcher, patience)).await;
+        } else {
+            tracing::debug!("nothing came on a connection");
+        }
+    }
+
+    async fn converse(&self, stream: TcpStream, watcher: Watcher, patience: Patience) {
+        let Some(tls) = &self.tls else {
+            return self.serve(stream, watcher, patience).await;
+        };
+        match timeout_at(patience.first_request(), tls.accept(stream)).await {
+            Ok(Ok(stream)) => self.serve(stream, watcher, patience).await,
             Ok(Err(error)) => tracing::debug!(%error, "no TLS on a connection"),
             Err(_) => tracing::debug!("TLS took too long on a connection"),
         }
+    }
+
+    /// Boxed: a plain connection does not carry the room for one with TLS.
+    fn serve<S>(
+        &self,
+        stream: S,
+        watcher: Watcher,
+        patience: Patience,
+    ) -> Pin<Box<dyn Future<Output = ()> + Send>>
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let (builder, router) = (self.builder.clone(), self.router.clone());
+        Box::pin(connection::serve(stream, builder, router, patience, watcher))
     }
 }
 

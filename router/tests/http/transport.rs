@@ -188,6 +188,23 @@ async fn streams_that_run_are_finished_before_the_end() {
 }
 
 #[tokio::test]
+async fn the_end_does_not_wait_for_those_who_said_nothing() {
+    let limits = TransportLimits {
+        header_timeout: Duration::from_secs(3600),
+        ..TransportLimits::default()
+    };
+    let mut listening = listen(limits).await;
+    let mut silent = TcpStream::connect(listening.address).await.unwrap();
+    // Answered after the silent one was taken in.
+    listening
+        .exchange(b"GET /health HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
+        .await;
+    listening.stop.take().unwrap().send(()).unwrap();
+    listening.task.await.unwrap();
+    assert_eq!(silent.read(&mut [0]).await.unwrap(), 0);
+}
+
+#[tokio::test]
 async fn http2_is_spoken_on_the_same_port() {
     let listening = listen(TransportLimits::default()).await;
     let stream = TcpStream::connect(listening.address).await.unwrap();
