@@ -21,6 +21,7 @@ WEATHER: dict[str, Any] = {
 }
 CLOCK: dict[str, Any] = {"name": "get_time", "description": "The time of day"}
 TOOLS: list[Any] = [{"type": "function", "function": function} for function in (WEATHER, CLOCK)]
+STRICT: list[Any] = [{"type": "function", "function": {**WEATHER, "strict": True}}]
 QUESTION: list[Any] = [{"role": "user", "content": "What is the weather in Paris?"}]
 NAMED: Any = {"type": "function", "function": {"name": "get_weather"}}
 
@@ -92,6 +93,61 @@ def test_some_tool_is_called_streamed_as_whole(client: OpenAI) -> None:
     assert all(delta.id is None for delta in deltas[1:])
     joined = "".join(delta.function.arguments or "" for delta in deltas)
     assert joined == expected.function.arguments
+
+
+@pytest.mark.parametrize("question", ["What is the weather in Paris?", "Who wrote Hamlet?"])
+def test_an_answer_is_a_call_or_keeps_its_format(client: OpenAI, question: str) -> None:
+    schema = {
+        "type": "object",
+        "properties": {"answer": {"type": "string", "maxLength": 20}},
+        "required": ["answer"],
+        "additionalProperties": False,
+    }
+    wanted: Any = {"type": "json_schema", "json_schema": {"name": "answer", "schema": schema}}
+    message = (
+        client.chat.completions.create(
+            model="tgi",
+            messages=[{"role": "user", "content": question}],
+            tools=STRICT,
+            parallel_tool_calls=False,
+            response_format=wanted,
+            temperature=0,
+            max_tokens=100,
+        )
+        .choices[0]
+        .message
+    )
+    for call in message.tool_calls or []:
+        assert call.type == "function"
+        check_arguments(call.function.arguments)
+    if not message.tool_calls:
+        assert message.content is not None
+        assert set(json.loads(message.content)) == {"answer"}
+
+
+def earlier(city: str) -> list[Any]:
+    """A turn in which the tool was called with arguments that its schema does not know."""
+    function = {"name": "get_weather", "arguments": json.dumps({"town": city, "unit": "C"})}
+    call = {"id": city, "type": "function", "function": function}
+    return [
+        {"role": "user", "content": f"What is the weather in {city}?"},
+        {"role": "assistant", "content": None, "tool_calls": [call]},
+        {"role": "tool", "tool_call_id": city, "content": "Sunny."},
+        {"role": "assistant", "content": "Sunny."},
+    ]
+
+
+def test_a_strict_call_keeps_its_schema_against_the_models_habit(client: OpenAI) -> None:
+    messages = [*earlier("London"), *earlier("Berlin"), *earlier("Rome"), *QUESTION]
+    asked: dict[str, Any] = {"model": "tgi", "messages": messages, "temperature": 0, "max_tokens": 100}
+    for tools, keys in ((TOOLS, {"town", "unit"}), (STRICT, {"city", "days"})):
+        choice = client.chat.completions.create(tools=tools, **asked).choices[0]
+        assert choice.finish_reason == "tool_calls"
+        assert choice.message.tool_calls is not None
+        for call in choice.message.tool_calls:
+            assert call.type == "function"
+            assert set(json.loads(call.function.arguments)) <= keys
+            assert tools is TOOLS or check_arguments(call.function.arguments)
 
 
 def test_what_tools_cannot_be_is_refused(client: OpenAI) -> None:
