@@ -31,6 +31,8 @@ pub struct Limits {
     pub max_best_of: u32,
     /// Prompts a request.
     pub max_client_batch_size: u32,
+    /// Sequences a request: more than this never run at once.
+    pub max_sequences: u32,
 }
 
 impl Limits {
@@ -47,6 +49,7 @@ impl Limits {
             max_best_of: settings.max_best_of.min(settings.max_concurrent_requests),
             max_choices: settings.max_concurrent_requests.min(MAX_CHOICES),
             max_client_batch_size: settings.max_client_batch_size,
+            max_sequences: settings.max_concurrent_requests,
         }
     }
 }
@@ -177,6 +180,7 @@ pub(in crate::http) mod tests {
             max_choices: 8,
             max_best_of: 2,
             max_client_batch_size: 4,
+            max_sequences: 16,
         }
     }
 }

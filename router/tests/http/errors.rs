@@ -89,6 +89,19 @@ async fn a_number_that_json_does_not_have_is_named() {
 }
 
 #[tokio::test]
+async fn what_can_never_run_is_not_told_to_try_again() {
+    let server = Server::new().await;
+    let asked = |n| json!({"prompt": ["a", "b"], "n": n, "temperature": 1, "max_tokens": 1});
+    assert_eq!(server.post("/v1/completions", asked(8)).await.status, 200);
+    let answer = server.post("/v1/completions", asked(9)).await;
+    assert_eq!(
+        openai(&answer),
+        (400, "invalid_count".to_owned(), json!("prompt"))
+    );
+    assert!(answer.text.contains("2 times 9 sequences"), "{}", answer.text);
+}
+
+#[tokio::test]
 async fn every_shared_field_is_checked() {
     let server = Server::new().await;
     for (field, values) in [

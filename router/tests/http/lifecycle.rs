@@ -44,19 +44,12 @@ async fn more_choices_than_there_is_room_are_refused_together() {
     let mut setup = Setup::new();
     setup.settings.max_concurrent_requests = 4;
     let server = setup.start().await;
-    let answer = server
-        .post(
-            "/v1/completions",
-            json!({"prompt": ["a", "b"], "n": 3, "max_tokens": 1}),
-        )
-        .await;
+    let four = json!({"prompt": ["a", "b"], "n": 2, "max_tokens": 1});
+    let open = server.open("/v1/chat/completions", endless()).await;
+    let answer = server.post("/v1/completions", four.clone()).await;
     assert_eq!(answer.status, 429);
-    let answer = server
-        .post(
-            "/v1/completions",
-            json!({"prompt": ["a", "b"], "n": 2, "max_tokens": 1}),
-        )
-        .await;
+    drop(open);
+    let answer = server.post("/v1/completions", four).await;
     assert_eq!(answer.status, 200, "no room is lost");
 }
 

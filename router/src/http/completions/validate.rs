@@ -78,11 +78,13 @@ pub fn validate(body: &JsonBody, rules: Rules<'_>) -> Result<CompletionRequest, 
     };
     let truncation = prompt_fields::truncation(&prompt, asked.max_new_tokens, limits)?;
     let decoding = shared::decoding(sampling, asked, limits, rules.defaults)?;
+    let prompts = prompts(fields.prompt.ok_or_else(|| ApiError::missing("prompt"))?, limits)?;
+    check_sequences(prompts.len(), decoding.choices, limits.max_sequences)?;
     Ok(CompletionRequest {
         request_id: request_id::field(answer.request_id.as_deref())?,
         ignored,
         form,
-        prompts: prompts(fields.prompt.ok_or_else(|| ApiError::missing("prompt"))?, limits)?,
+        prompts,
         echo,
         add_special_tokens: fields.add_special_tokens.unwrap_or(true),
         truncation,
@@ -152,6 +154,19 @@ fn prompts(given: Prompt, limits: &Limits) -> Result<Vec<PromptInput>, ApiError>
             checked.collect()
         }
     }
+}
+
+/// Each prompt has all choices. What could never run is not told to try again.
+fn check_sequences(prompts: usize, choices: u32, most: u32) -> Result<(), ApiError> {
+    let given = prompts.saturating_mul(choices as usize);
+    if given <= most as usize {
+        return Ok(());
+    }
+    let message = format!(
+        "`prompt` and `n` ask for {prompts} times {choices} sequences, and at most {most} run at once \
+         (--max-concurrent-requests); send fewer prompts in one request"
+    );
+    Err(ApiError::invalid("prompt", Rule::Count, message))
 }
 
 fn check_batch(given: usize, most: usize) -> Result<(), ApiError> {
