@@ -10,7 +10,7 @@ const ONLY: [(&str, &[&str]); 10] = [
     ("tonic", &["shard/"]),
     ("prost", &["shard/"]),
     ("shardline_scheduler", &["engine/"]),
-    ("shardline_parse", &["http/conversation/", "config.rs"]),
+    ("shardline_parse", &["http/conversation/", "config/parsers.rs"]),
     ("axum", &["http/"]),
     ("hyper", &["http/"]),
     ("tower_http", &["http/"]),
@@ -56,6 +56,31 @@ fn what_belongs_to_one_place_is_named_only_there() {
             assert!(
                 allowed || !names(&text, path),
                 "router/src/{file} names {path}; only {places:?} may"
+            );
+        }
+    }
+}
+
+/// Routes that generate, each a folder of its own.
+const ROUTES: [&str; 5] = ["chat", "completions", "generate", "messages", "responses"];
+
+#[test]
+fn a_route_is_its_own_folder_and_knows_no_other() {
+    let sources = sources();
+    for route in ROUTES {
+        for part in ["types", "validate", "convert", "stream"] {
+            let file = format!("http/{route}/{part}.rs");
+            assert!(sources.iter().any(|(name, _)| *name == file), "{file} is missing");
+        }
+        let others = sources.iter().filter(|(file, _)| {
+            let wires = file == "http/app.rs" || file.starts_with(&format!("http/{route}/"));
+            file.starts_with("http/") && !wires
+        });
+        for (file, text) in others {
+            let path = format!("crate::http::{route}");
+            assert!(
+                !names(text, &path),
+                "router/src/{file} names {path}; only the table of routes may"
             );
         }
     }

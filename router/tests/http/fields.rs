@@ -64,6 +64,28 @@ async fn the_best_of_several_are_answered() {
 }
 
 #[tokio::test]
+async fn a_seed_gives_the_same_answers_each_different() {
+    let mut setup = Setup::new();
+    setup.shard.tokens = TokenSource::Hash;
+    let server = setup.start().await;
+    let asked = json!({"max_tokens": 8, "temperature": 1, "n": 3, "seed": 11, "return_token_ids": true});
+    let tokens = async || {
+        let answer = server
+            .post("/v1/chat/completions", with(chat("Hi"), asked.clone()))
+            .await;
+        let choices = answer.json()["choices"].as_array().unwrap().clone();
+        choices
+            .iter()
+            .map(|choice| choice["token_ids"].to_string())
+            .collect::<Vec<_>>()
+    };
+    let first = tokens().await;
+    assert_eq!(tokens().await, first);
+    let different: std::collections::HashSet<_> = first.iter().collect();
+    assert_eq!(different.len(), 3, "{first:?}");
+}
+
+#[tokio::test]
 async fn tokens_are_called_by_their_ids_on_request() {
     let server = Server::new().await;
     let more = json!({"max_tokens": 1, "return_tokens_as_token_ids": true});

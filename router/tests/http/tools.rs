@@ -167,6 +167,27 @@ async fn one_call_is_told_where_only_one_is_wanted() {
 }
 
 #[tokio::test]
+async fn every_token_has_its_log_probability_whatever_it_became() {
+    let text = format!("{THOUGHT}{CALLS}");
+    let server = server(&text).await;
+    for more in [json!({}), json!({"parallel_tool_calls": false})] {
+        let body = with(asked(more), json!({"logprobs": true, "top_logprobs": 1}));
+        let whole = server.post("/v1/chat/completions", body.clone()).await.json();
+        let whole = whole["choices"][0]["logprobs"]["content"].clone();
+        assert_eq!(whole.as_array().unwrap().len(), text.len() + 1);
+        let body = with(body, json!({"stream": true}));
+        let events = server.post("/v1/chat/completions", body).await.events();
+        let streamed: Vec<Value> = events
+            .iter()
+            .filter_map(|event| event["choices"][0]["logprobs"]["content"].as_array())
+            .flatten()
+            .cloned()
+            .collect();
+        assert_eq!(Value::from(streamed), whole);
+    }
+}
+
+#[tokio::test]
 async fn without_tools_a_call_is_text() {
     let server = server(CALLS).await;
     for body in [chat("Hi"), asked(json!({"tool_choice": "none"}))] {

@@ -53,7 +53,7 @@ pub async fn ready(app: &App, served: &Served, turn: Turn, began: Instant) -> Re
     let asked = Asked {
         structure: decoding.structure.take(),
         truncation: turn.truncation,
-        grammars: app.engine.follows_grammars(),
+        grammars: app.settings.grammar_support && app.engine.follows_grammars(),
     };
     let longest = decoding.max_new_tokens.unwrap_or(served.limits.max_total_tokens);
     let mut conversation = turn.conversation;
