@@ -116,6 +116,7 @@ bench: $(STAMPS)/installed $(STAMPS)/test-tools ## measure this machine: schedul
 	$(PY) benchmark/step_round_trip.py
 	$(PY) benchmark/products.py
 	$(PY) benchmark/router.py
+	$(PY) benchmark/refusals.py
 	$(PY) benchmark/cpu.py
 
 bench-gpu: $(STAMPS)/installed ## measure the whole server on the GPU of this machine, random weights

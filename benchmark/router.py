@@ -35,8 +35,9 @@ TARGET = HERE.parent / "target/release"
 class Router:
     """A router in front of one mock shard, both processes of their own."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, open_to_all: bool = False) -> None:
         self.port = free_port()
+        self.base_url = f"http://127.0.0.1:{self.port}"
         keys = folder / "keys.json"
         limits = {"requests_per_minute": 10**9, "tokens_per_minute": 10**12}
         digest = hashlib.sha256(KEY.encode()).hexdigest()
@@ -73,8 +74,7 @@ class Router:
                 str(demo_model_path()),
                 "--max-concurrent-requests",
                 "1024",
-                "--api-keys-file",
-                str(keys),
+                *(() if open_to_all else ("--api-keys-file", str(keys))),
             ],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
@@ -90,8 +90,15 @@ class Router:
 
     def peak_mb(self) -> float:
         """Most resident memory of the router so far."""
+        return self._megabytes("VmHWM")
+
+    def resident_mb(self) -> float:
+        """Resident memory of the router now."""
+        return self._megabytes("VmRSS")
+
+    def _megabytes(self, line: str) -> float:
         status = Path(f"/proc/{self._router.pid}/status").read_text()
-        match = re.search(r"VmHWM:\s+(\d+) kB", status)
+        match = re.search(rf"{line}:\s+(\d+) kB", status)
         return int(match[1]) / 1000 if match else float("nan")
 
     def stop(self) -> None:

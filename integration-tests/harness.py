@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import random
 import re
 import signal
 import socket
@@ -13,8 +14,11 @@ from pathlib import Path
 
 import httpx
 
-START_TIMEOUT_S = 120
-STOP_TIMEOUT_S = 60
+# Far more than an idle machine needs.
+START_TIMEOUT_S = 300
+STOP_TIMEOUT_S = 120
+# Ports below those that systems give to outgoing connections, so that none of these takes one meanwhile.
+PORTS = range(20_000, 32_000)
 
 
 def program(name: str) -> str:
@@ -27,9 +31,11 @@ def program(name: str) -> str:
 
 def free_port() -> int:
     """A port that was free a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    while True:
+        port = random.choice(PORTS)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 class Server:

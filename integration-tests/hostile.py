@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, Protocol, TypeVar
 
 import httpx
 
@@ -20,6 +20,13 @@ Result = TypeVar("Result")
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 DATA, HEADERS, RST_STREAM, SETTINGS, PING, GOAWAY, CONTINUATION = 0, 1, 3, 4, 6, 7, 9
 END_STREAM, END_HEADERS, ACK = 1, 4, 1
+
+
+class Target(Protocol):
+    """A server, or a router alone."""
+
+    port: int
+    base_url: str
 
 
 def frame(kind: int, flags: int, stream: int, payload: bytes = b"") -> bytes:
@@ -37,7 +44,7 @@ def get_request(path: bytes) -> bytes:
     return b"\x82\x86" + literal(b":path", path) + literal(b":authority", b"x")
 
 
-def connect(server: Server, timeout_s: float = 60) -> socket.socket:
+def connect(server: Target, timeout_s: float = 180) -> socket.socket:
     """A connection whose every read ends within the timeout."""
     return socket.create_connection(("127.0.0.1", server.port), timeout=timeout_s)
 
@@ -51,7 +58,7 @@ def read_all(connection: socket.socket) -> bytes:
     return b"".join(pieces)
 
 
-def exchange(server: Server, sent: bytes) -> bytes:
+def exchange(server: Target, sent: bytes) -> bytes:
     """Sends bytes and gives all that comes until the server closes."""
     with connect(server) as connection:
         # A server that has seen enough closes before all is sent.
@@ -121,21 +128,45 @@ LONG_STREAM = {
 
 
 @dataclass
-class Beside:
+class Stopwatch:
+    """Notes how long bad inputs took, in seconds, by their names."""
+
+    server: Target
+    times: dict[str, list[float]] = field(default_factory=dict)
+
+    def timed(self, name: str, send: Callable[[], Result]) -> Result:
+        """Calls `send`, noting how long it took."""
+        began = time.perf_counter()
+        result = send()
+        self.times.setdefault(name, []).append(time.perf_counter() - began)
+        return result
+
+    def post(self, name: str, path: str, **request: Any) -> httpx.Response:
+        """A request on a connection of its own, and how long it took; not how long the client takes to be made."""
+        with httpx.Client(base_url=self.server.base_url, timeout=180) as client:
+            return self.timed(name, lambda: client.post(path, **request))
+
+    def exchange(self, name: str, sent: bytes) -> bytes:
+        """`exchange`, noting how long it took."""
+        return self.timed(name, lambda: exchange(self.server, sent))
+
+
+@dataclass
+class Beside(Stopwatch):
     """A good stream that runs again and again while a module's bad inputs come in.
 
     `finish` stops it and asserts that each of its texts equals the one that came when nothing else
     ran, and that the router has given back the memory that it needed meanwhile.
     """
 
-    server: Server
-    slowest: list[tuple[float, str]] = field(default_factory=list)
+    launcher: Server = field(kw_only=True)
     _texts: list[str] = field(default_factory=list)
+    _broken: list[Exception] = field(default_factory=list)
     _stop: threading.Event = field(default_factory=threading.Event)
 
     def start(self) -> None:
         self._alone = self._complete()
-        self._before_mb = resident_mb(router_pid(self.server))
+        self._before_mb = resident_mb(router_pid(self.launcher))
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
 
@@ -147,23 +178,17 @@ class Beside:
 
     def _run(self) -> None:
         while not self._stop.is_set():
-            self._texts.append(self._complete())
-
-    def timed(self, name: str, send: Callable[[], Result]) -> Result:
-        """Calls `send`, noting how long it took."""
-        began = time.perf_counter()
-        result = send()
-        self.slowest.append((time.perf_counter() - began, name))
-        return result
-
-    def post(self, name: str, path: str, **request: object) -> httpx.Response:
-        url = f"{self.server.base_url}{path}"
-        return self.timed(name, lambda: httpx.post(url, timeout=60, **request))  # type: ignore[arg-type]
+            try:
+                self._texts.append(self._complete())
+            except Exception as error:
+                self._broken.append(error)
+                return
 
     def finish(self, most_mb: float = 32) -> None:
         self._stop.set()
         self._thread.join(300)
-        router = router_pid(self.server)
+        assert not self._thread.is_alive() and not self._broken, self._broken
+        router = router_pid(self.launcher)
 
         def grown_mb() -> float:
             return resident_mb(router) - self._before_mb
@@ -171,8 +196,8 @@ class Beside:
         most_grown_mb = grown_mb()
         # Pages that are no longer used go back to the system after some seconds.
         given_back = eventually(lambda: grown_mb() < most_mb)
-        if self.slowest:
-            times = sorted(self.slowest, reverse=True)
+        if self.times:
+            times = sorted(((max(taken), name) for name, taken in self.times.items()), reverse=True)
             median = times[len(times) // 2][0]
             worst = ", ".join(f"{name} {seconds * 1e3:.0f} ms" for seconds, name in times[:3])
             print(f"\n{len(times)} bad inputs: median {median * 1e3:.1f} ms, slowest {worst}; ", end="")

@@ -22,6 +22,7 @@ from hostile import (
     RST_STREAM,
     SETTINGS,
     Beside,
+    Target,
     connect,
     eventually,
     exchange,
@@ -41,7 +42,7 @@ HEALTH = b"GET /health HTTP/1.1\r\nhost: x\r\n"
 
 @pytest.fixture(scope="module", autouse=True)
 def beside(demo: Server) -> Iterator[Beside]:
-    stream = Beside(demo)
+    stream = Beside(demo, launcher=demo)
     stream.start()
     yield stream
     stream.finish()
@@ -50,7 +51,7 @@ def beside(demo: Server) -> Iterator[Beside]:
 @pytest.fixture(scope="module", autouse=True)
 def drop_by_drop(demo: Server, beside: Beside) -> Iterator[None]:
     """Connections whose first request never gets whole; the server has closed them by the end."""
-    held = [connect(demo, timeout_s=90) for _ in range(3)]
+    held = [connect(demo, timeout_s=180) for _ in range(3)]
     held[1].sendall(b"GET /health HTTP/1.1\r\nhost: x\r\nx")
     held[2].sendall(PREFACE + frame(SETTINGS, 0, 0) + frame(HEADERS, END_STREAM, 1, b"\x82"))
     yield
@@ -64,22 +65,23 @@ def refused(answer: bytes, *expected: int) -> bool:
     return all(status in expected for status in statuses(answer)) and len(statuses(answer)) <= 1
 
 
-def alive(server: Server) -> bool:
-    return httpx.get(f"{server.base_url}/health", timeout=30).status_code == 200
+def alive(server: Target) -> bool:
+    return httpx.get(f"{server.base_url}/health", timeout=60).status_code == 200
 
 
 def test_a_header_of_a_megabyte(demo: Server, beside: Beside) -> None:
     sent = HEALTH + b"x: " + b"y" * 1_000_000 + b"\r\n\r\n"
-    assert refused(beside.timed("header of 1 MB", lambda: exchange(demo, sent)), 431)
+    assert refused(beside.exchange("header of 1 MB", sent), 431)
 
 
 def test_ten_thousand_headers(demo: Server, beside: Beside) -> None:
     sent = HEALTH + b"".join(b"x-%d: y\r\n" % number for number in range(10_000)) + b"\r\n"
-    assert refused(beside.timed("10,000 headers", lambda: exchange(demo, sent)), 431)
+    assert refused(beside.exchange("10,000 headers", sent), 431)
 
 
-def test_a_path_of_a_megabyte(demo: Server) -> None:
-    assert refused(exchange(demo, b"GET /" + b"a" * 1_000_000 + b" HTTP/1.1\r\nhost: x\r\n\r\n"), 414, 431)
+def test_a_path_of_a_megabyte(demo: Server, beside: Beside) -> None:
+    sent = b"GET /" + b"a" * 1_000_000 + b" HTTP/1.1\r\nhost: x\r\n\r\n"
+    assert refused(beside.exchange("path of 1 MB", sent), 414, 431)
 
 
 def test_a_header_with_an_underscore_means_nothing(demo: Server) -> None:
@@ -102,19 +104,20 @@ def test_a_header_with_an_underscore_means_nothing(demo: Server) -> None:
         " x: folded",
     ],
 )
-def test_malformed_headers(demo: Server, headers: str) -> None:
-    answer = exchange(demo, f"POST {CHAT} HTTP/1.1\r\nhost: x\r\n{headers}\r\n\r\n{{}}".encode())
+def test_malformed_headers(demo: Server, beside: Beside, headers: str) -> None:
+    sent = f"POST {CHAT} HTTP/1.1\r\nhost: x\r\n{headers}\r\n\r\n{{}}".encode()
+    answer = beside.exchange(f"header {headers!r}", sent)
     assert refused(answer, 400, 413, 431), answer[:200]
 
 
-def test_length_and_chunks_together_never_hide_a_second_request(demo: Server) -> None:
+def test_length_and_chunks_together_never_hide_a_second_request(demo: Server, beside: Beside) -> None:
     hidden = b"POST /generate HTTP/1.1\r\nhost: x\r\ncontent-length: 0\r\n\r\n"
     for order in (
         b"content-length: %d\r\ntransfer-encoding: chunked\r\n",
         b"transfer-encoding: chunked\r\ncontent-length: %d\r\n",
     ):
         head = b"POST /generate HTTP/1.1\r\nhost: x\r\n" + order % (5 + len(hidden)) + b"\r\n"
-        answer = exchange(demo, head + b"0\r\n\r\n" + hidden)
+        answer = beside.exchange("length and chunks together", head + b"0\r\n\r\n" + hidden)
         assert len(statuses(answer)) == 1, "one answer, and the end of the connection"
         assert statuses(answer)[0] >= 400
 
@@ -132,20 +135,18 @@ def test_chunks_of_impossible_sizes(demo: Server, size: str) -> None:
 
 def test_a_body_over_the_limit_is_refused_before_it_is_sent(demo: Server, beside: Beside) -> None:
     head = f"POST {CHAT} HTTP/1.1\r\nhost: x\r\nexpect: 100-continue\r\ncontent-length: 3000000\r\n\r\n"
-    answer = beside.timed("Expect with 3 MB", lambda: exchange(demo, head.encode()))
+    answer = beside.exchange("Expect with 3 MB", head.encode())
     assert statuses(answer) == [413]
 
 
-def test_a_body_of_100_mb(demo: Server) -> None:
+def test_a_body_of_100_mb(demo: Server, beside: Beside) -> None:
     body = b'{"messages":[{"role":"user","content":"' + b"x" * 100_000_000 + b'"}]}'
-    assert refused(exchange(demo, post_bytes(CHAT, body)), 413)
+    assert refused(beside.exchange("body of 100 MB", post_bytes(CHAT, body)), 413)
 
 
 def test_a_compressed_body_is_not_unpacked(demo: Server, beside: Beside) -> None:
     body = gzip.compress(b" " * 100_000_000)
-    answer = beside.timed(
-        "gzip bomb", lambda: exchange(demo, post_bytes(CHAT, body, "content-encoding: gzip"))
-    )
+    answer = beside.exchange("gzip bomb", post_bytes(CHAT, body, "content-encoding: gzip"))
     assert statuses(answer) == [415] and b"Content-Encoding" in answer
     assert statuses(exchange(demo, post_bytes(CHAT, body))) == [400]
 
@@ -157,13 +158,13 @@ def test_half_a_body_and_no_more(demo: Server) -> None:
         assert refused(read_all(connection), 400)
 
 
-def test_bytes_that_are_not_http(demo: Server) -> None:
+def test_bytes_that_are_not_http(demo: Server, beside: Beside) -> None:
     for sent in (
         b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + b"\0" * 500 + b"\r\n\r\n",
         b"\0" * 100_000,
         b"\r\n" * 1000 + b"x\r\n\r\n",
     ):
-        assert refused(exchange(demo, sent), 400, 431)
+        assert refused(beside.exchange("bytes that are not HTTP", sent), 400, 431)
 
 
 def test_every_method_and_strange_targets(demo: Server) -> None:
@@ -194,7 +195,7 @@ def test_ten_thousand_idle_connections(demo: Server) -> None:
             connection.close()
 
 
-def http2(server: Server, sent: bytes) -> list[tuple[int, int, int, bytes]]:
+def http2(server: Target, sent: bytes) -> list[tuple[int, int, int, bytes]]:
     """Sends frames after the preface and gives those that come until the server closes."""
     with connect(server) as connection:
         # A server that has seen enough closes before all is sent, and then there is no end left to shut:
@@ -224,7 +225,7 @@ def test_http2_headers_without_end(demo: Server, beside: Beside) -> None:
     assert alive(demo)
 
 
-def test_http2_more_streams_than_allowed(demo: Server) -> None:
+def test_http2_more_streams_than_allowed(demo: Server, beside: Beside) -> None:
     many = b"".join(
         frame(
             HEADERS,
@@ -234,7 +235,7 @@ def test_http2_more_streams_than_allowed(demo: Server) -> None:
         )
         for stream in range(1, 2001, 2)
     )
-    answer = http2(demo, many)
+    answer = beside.timed("1,000 streams", lambda: http2(demo, many))
     refusals = [
         stream for kind, _, stream, payload in answer if kind == RST_STREAM and payload == b"\0\0\0\x07"
     ]
@@ -254,8 +255,8 @@ def test_http2_more_streams_than_allowed(demo: Server) -> None:
         frame(8, 0, 0, b"\x7f\xff\xff\xff") * 3,
     ],
 )
-def test_http2_frames_that_break_the_protocol(demo: Server, sent: bytes) -> None:
-    answer = http2(demo, sent)
+def test_http2_frames_that_break_the_protocol(demo: Server, beside: Beside, sent: bytes) -> None:
+    answer = beside.timed(f"HTTP/2 frame {sent[:20].hex()}", lambda: http2(demo, sent))
     assert not any(kind in (DATA, HEADERS) for kind, *_ in answer)
     assert alive(demo)
 

@@ -17,7 +17,7 @@ USER = [{"role": "user", "content": "Hi"}]
 @pytest.fixture(scope="module")
 def beside(demo: Server) -> Iterator[Beside]:
     """A good greedy stream beside all cases of this module."""
-    stream = Beside(demo)
+    stream = Beside(demo, launcher=demo)
     stream.start()
     yield stream
     stream.finish()
@@ -26,6 +26,29 @@ def beside(demo: Server) -> Iterator[Beside]:
 def chat(**fields: object) -> dict:
     return {"messages": USER, "max_tokens": 4, **fields}
 
+
+def parts(kind: str, **fields: object) -> dict:
+    """One message with one part."""
+    return chat(messages=[{"role": "user", "content": [{"type": kind, **fields}]}])
+
+
+def tools(*names: str) -> dict:
+    return chat(tools=[{"type": "function", "function": {"name": name}} for name in names])
+
+
+# Places that only a server could reach, spelled in the ways that pass a careless filter.
+ADDRESSES = [
+    "http://127.0.0.1/",
+    "http://[::1]/",
+    "http://169.254.169.254/latest/meta-data",
+    "http://[::ffff:127.0.0.1]/",
+    "http://0x7f000001/",
+    "http://2130706433/",
+    "file:///etc/passwd",
+    "ftp://127.0.0.1/",
+    "gopher://127.0.0.1:6379/_",
+    "data:image/png;base64," + "A" * 100_000,
+]
 
 CASES = [
     ("empty messages", chat(messages=[]), "messages"),
@@ -99,25 +122,44 @@ CASES = [
         chat(messages=[*USER, {"role": "tool", "content": "7"}]),
         "messages",
     ),
+    *(
+        (f"a picture at {address[:40]}", parts("image_url", image_url={"url": address}), "messages")
+        for address in ADDRESSES
+    ),
     (
-        "a picture by its address",
+        "ten thousand pictures",
         chat(
             messages=[
-                {
-                    "role": "user",
-                    "content": [{"type": "image_url", "image_url": {"url": "http://169.254.169.254/"}}],
-                }
+                {"role": "user", "content": [{"type": "image_url", "image_url": {"url": "x"}}] * 10_000}
             ]
         ),
         "messages",
     ),
+    (
+        "a film of ten thousand commas",
+        parts("video_url", video_url={"url": "data:video/jpeg;base64," + "," * 10_000}),
+        "messages",
+    ),
+    (
+        "a megabyte of sound",
+        parts("input_audio", input_audio={"data": "A" * 1_000_000, "format": "opus"}),
+        "messages",
+    ),
+    ("no tools", chat(tools=[]), "tools"),
+    ("ten thousand tools", tools(*(f"t{n}" for n in range(10_000))), "tools"),
+    ("a tool with a quote in its name", tools('a"b'), "tools"),
+    ("a tool with a letter of no identifier", tools("wétter"), "tools"),
+    ("a tool with a name of a kilobyte", tools("a" * 1000), "tools"),
+    ("two tools of one name", tools("a", "a"), "tools"),
+    ("a bad word of no letters", chat(bad_words=[""]), "bad_words"),
+    ("the first token id that there is not", chat(stop_token_ids=[49_152]), "stop_token_ids"),
     ("a known field that is not built", chat(use_beam_search=True), "use_beam_search"),
 ]
 
 
-@pytest.mark.parametrize(("body", "param"), [case[1:] for case in CASES], ids=[case[0] for case in CASES])
-def test_chat_fields(demo: Server, beside: Beside, body: dict, param: str) -> None:
-    response = beside.post(param, CHAT, content=json.dumps(body), headers=JSON)
+@pytest.mark.parametrize(("name", "body", "param"), CASES, ids=[case[0] for case in CASES])
+def test_chat_fields(beside: Beside, name: str, body: dict, param: str) -> None:
+    response = beside.post(name, CHAT, content=json.dumps(body), headers=JSON)
     error = response.json()["error"]
     assert response.status_code == 400, response.text
     assert error["param"] is not None and error["param"].split("[")[0].split(".")[0] == param
@@ -145,26 +187,56 @@ RAW = [
 ]
 
 
-@pytest.mark.parametrize(("content", "status"), [case[1:] for case in RAW], ids=[case[0] for case in RAW])
-def test_raw_bodies(demo: Server, beside: Beside, content: bytes, status: int) -> None:
-    response = beside.post(repr(content[:20]), CHAT, content=content, headers=JSON)
+@pytest.mark.parametrize(("name", "content", "status"), RAW, ids=[case[0] for case in RAW])
+def test_raw_bodies(beside: Beside, name: str, content: bytes, status: int) -> None:
+    response = beside.post(name, CHAT, content=content, headers=JSON)
     assert response.status_code == status, response.text[:500]
     assert response.json()["error"]["message"]
 
 
+COMPLETIONS = [
+    ("an empty prompt", {"prompt": ""}, "prompt"),
+    ("a best of a million", {"prompt": "Hi", "best_of": 10**6}, "best_of"),
+    ("more answers than there are to choose from", {"prompt": "Hi", "best_of": 1, "n": 2}, "best_of"),
+    ("logprobs of the whole vocabulary", {"prompt": "Hi", "logprobs": 49_152}, "logprobs"),
+    ("token ids below zero", {"prompt": [-1]}, "prompt"),
+    ("token ids out of the vocabulary", {"prompt": [10**7]}, "prompt"),
+    ("no token ids", {"prompt": []}, "prompt"),
+    ("a list of no token ids", {"prompt": [[]]}, "prompt"),
+    ("a list of lists of text", {"prompt": [["a"]]}, "prompt"),
+    ("a prompt that is an object", {"prompt": {"a": 1}}, "prompt"),
+    ("token ids and text", {"prompt": [1, "a"]}, "prompt"),
+]
+
+
+@pytest.mark.parametrize(("name", "body", "param"), COMPLETIONS, ids=[case[0] for case in COMPLETIONS])
+def test_completion_fields(beside: Beside, name: str, body: dict, param: str) -> None:
+    response = beside.post(name, "/v1/completions", json={"max_tokens": 1, **body})
+    assert response.status_code == 400, response.text
+    assert response.json()["error"]["param"].split("[")[0] == param
+
+
+def test_what_is_odd_and_has_a_meaning(demo: Server, beside: Beside) -> None:
+    with demo.client() as client:
+        for fields in (
+            {"temperature": 1e-40},
+            {"stop": "x" * 500},
+            {"bad_words": []},
+            {"messages": [{"role": "user", "content": ""}]},
+            {"messages": [{"role": "user", "content": []}]},
+        ):
+            assert client.post(CHAT, json=chat(**fields)).status_code == 200, fields
+        for fields in ({"logprobs": -1}, {"prompt_logprobs": -1}, {"echo": True, "logprobs": 2}):
+            body = {"prompt": [5] * 40, "max_tokens": 1, **fields}
+            assert client.post("/v1/completions", json=body).status_code == 200, fields
+
+
 def test_prompt_too_long_names_both_counts(demo: Server, beside: Beside) -> None:
-    limit = httpx.get(f"{demo.base_url}/info").json()["max_input_tokens"]
+    limit = httpx.get(f"{demo.base_url}/info", timeout=60).json()["max_input_tokens"]
     response = httpx.post(f"{demo.base_url}/v1/completions", json={"prompt": [5] * (limit + 1)}, timeout=30)
     assert response.status_code == 400
     assert str(limit) in response.json()["error"]["message"]
     assert str(limit + 1) in response.json()["error"]["message"]
-
-
-def test_token_ids_out_of_the_vocabulary(demo: Server, beside: Beside) -> None:
-    for prompt in ([-1], [10**7], [], [[]], [["a"]], {"a": 1}, [1, "a"]):
-        response = httpx.post(f"{demo.base_url}/v1/completions", json={"prompt": prompt}, timeout=30)
-        assert response.status_code == 400, prompt
-        assert response.json()["error"]["param"].startswith("prompt"), prompt
 
 
 def test_native_routes_answer_422_in_tgis_shape(demo: Server, beside: Beside) -> None:
@@ -173,6 +245,7 @@ def test_native_routes_answer_422_in_tgis_shape(demo: Server, beside: Beside) ->
         {"top_p": 2},
         {"max_new_tokens": 0},
         {"truncate": 0},
+        {"truncate": 10**6},
         {"top_n_tokens": 1000},
     ):
         response = httpx.post(
@@ -185,9 +258,9 @@ def test_native_routes_answer_422_in_tgis_shape(demo: Server, beside: Beside) ->
 
 
 def test_routes_and_methods(demo: Server, beside: Beside) -> None:
-    missing = httpx.get(f"{demo.base_url}/v1/nothing")
+    missing = httpx.get(f"{demo.base_url}/v1/nothing", timeout=60)
     assert missing.status_code == 404 and missing.json()["error"]["message"]
-    wrong = httpx.get(f"{demo.base_url}{CHAT}")
+    wrong = httpx.get(f"{demo.base_url}{CHAT}", timeout=60)
     assert wrong.status_code == 405 and wrong.json()["error"]["message"]
 
 
@@ -218,9 +291,9 @@ def test_api_key() -> None:
             assert response.json()["error"]
         good = {"authorization": "Bearer Secret-1"}
         assert httpx.post(f"{server.base_url}{CHAT}", json=body, headers=good, timeout=60).status_code == 200
-        assert httpx.get(f"{server.base_url}/health").status_code == 200
+        assert httpx.get(f"{server.base_url}/health", timeout=60).status_code == 200
         assert "Secret-1" not in server.log
-        assert "Secret-1" not in httpx.get(f"{server.base_url}/info").text
+        assert "Secret-1" not in httpx.get(f"{server.base_url}/info", timeout=60).text
 
 
 def test_too_many_requests() -> None:

@@ -14,11 +14,12 @@ import pytest
 
 import tiny
 from harness import STOP_TIMEOUT_S, Server, children, complete, program, serve
+from hostile import eventually
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [program("shardline-launcher"), *arguments], check=False, capture_output=True, text=True, timeout=120
+        [program("shardline-launcher"), *arguments], check=False, capture_output=True, text=True, timeout=300
     )
 
 
@@ -47,16 +48,16 @@ def test_health_tells_the_phase_until_ready(tiny_model: Path) -> None:
     try:
         while True:
             try:
-                response = httpx.get(f"{server.base_url}/health")
+                response = httpx.get(f"{server.base_url}/health", timeout=60)
                 break
             except httpx.ConnectError:
                 assert server.process.poll() is None, server.log
         assert response.status_code == 503
         assert response.json()["error_type"] == "healthcheck"
-        refused = httpx.post(f"{server.base_url}/v1/completions", json={"prompt": [5]})
+        refused = httpx.post(f"{server.base_url}/v1/completions", json={"prompt": [5]}, timeout=60)
         assert refused.status_code == 503
         server.wait_ready()
-        assert httpx.get(f"{server.base_url}/health").status_code == 200
+        assert httpx.get(f"{server.base_url}/health", timeout=60).status_code == 200
     finally:
         server.stop()
 
@@ -161,10 +162,10 @@ def test_a_client_that_goes_away_frees_its_blocks(demo: Server) -> None:
     with httpx.stream("POST", f"{demo.base_url}/v1/completions", json=body, timeout=60) as response:
         lines = response.iter_lines()
         next(lines)
-        assert demo.metric("shardline_sequences_running") == 1
-    deadline = time.monotonic() + 30
-    while demo.metric("shardline_sequences_running") or demo.metric("shardline_kv_blocks_in_use"):
-        assert time.monotonic() < deadline, "its blocks are still in use"
+        # The numbers are told after the token.
+        assert eventually(lambda: demo.metric("shardline_sequences_running") == 1)
+    assert eventually(lambda: demo.metric("shardline_sequences_running") == 0)
+    assert eventually(lambda: demo.metric("shardline_kv_blocks_in_use") == 0)
 
 
 def test_sixteen_streams_and_their_steps_overlap(demo: Server) -> None:

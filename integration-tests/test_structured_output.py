@@ -182,7 +182,9 @@ def test_what_cannot_be_followed_is_refused_by_its_field(
         {"guided_regex": "(.*a.{15}b|.*b.{14}a|.*c.{13}){3}"},
         {"guided_regex": "(.{0,9999}){0,9999}"},
         {"guided_json": {"type": "array", "items": {"type": "integer"}, "minItems": 10**9}},
+        {"guided_json": {"type": "array", "items": {"type": "integer"}, "maxItems": 2**64}},
         {"guided_json": {"type": "string", "pattern": ".*a.{20}"}},
+        {"guided_grammar": "root ::= root"},
         {
             "guided_grammar": "start: r0\n"
             + "".join(f'r{n}: "a" r{n + 1}\n' for n in range(5_000))

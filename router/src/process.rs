@@ -15,7 +15,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use shardline_text::{LoadError, ModelText, Overrides};
-use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::{JoinError, JoinHandle};
@@ -112,7 +111,7 @@ pub async fn run(config: RouterConfig) -> Result<(), Failure> {
     let signals = Signals::new()?;
     let address = config.address;
     let cannot_listen = |error| Failure::Listen { address, error };
-    let listener = TcpListener::bind(address).await.map_err(cannot_listen)?;
+    let listener = http::listen(address).map_err(cannot_listen)?;
     let address = listener.local_addr().map_err(cannot_listen)?;
     let (keys, tls) = beside::secrets(&config.http)?;
     tracing::info!(%address, tls = tls.is_some(), keys = keys.required(), "listening");
@@ -128,7 +127,7 @@ pub async fn run(config: RouterConfig) -> Result<(), Failure> {
     );
     let _beside = [
         beside::follow_files(&config.http, keys, tls.clone())?,
-        beside::tell_numbers(config.metrics_address, &app).await?,
+        beside::tell_numbers(config.metrics_address, &app)?,
         beside::tell_health(config.health_socket.as_deref(), &app)?,
     ];
     let mut supervisor = Supervisor::new(config, engine, model, signals)?;

@@ -56,6 +56,6 @@ mod workers;
 
 pub use app::App;
 pub use model::ModelSlot;
-pub use server::{Door, serve, serve_local};
+pub use server::{Door, listen, serve, serve_local};
 pub use settings::{HttpSettings, TransportLimits};
 pub use tls::{Tls, TlsError, TlsFiles};

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use tokio::net::{TcpListener, UnixListener};
+use tokio::net::UnixListener;
 use tokio::signal::unix::SignalKind;
 use tokio::task::JoinHandle;
 
@@ -46,12 +46,11 @@ pub(super) fn follow_files(http: &HttpConfig, keys: Keys, tls: Option<Tls>) -> R
 }
 
 /// Serves numbers on a port of their own.
-pub(super) async fn tell_numbers(address: Option<SocketAddr>, app: &Arc<App>) -> Result<Beside, Failure> {
+pub(super) fn tell_numbers(address: Option<SocketAddr>, app: &Arc<App>) -> Result<Beside, Failure> {
     let Some(address) = address else {
         return Ok(Beside(None));
     };
-    let listener = TcpListener::bind(address).await;
-    let listener = listener.map_err(|error| Failure::Metrics { address, error })?;
+    let listener = http::listen(address).map_err(|error| Failure::Metrics { address, error })?;
     let address = listener.local_addr().unwrap_or(address);
     tracing::info!(%address, "metrics");
     let door = Door { listener, tls: None };

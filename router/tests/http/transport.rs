@@ -7,9 +7,9 @@ use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use serde_json::json;
-use shardline_router::http::{Door, Tls, TransportLimits, serve};
+use shardline_router::http::{Door, Tls, TransportLimits, listen as listen_on, serve};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
@@ -33,7 +33,7 @@ pub async fn listen_with(setup: Setup, limits: TransportLimits) -> Listening {
 
 pub async fn listen_at(setup: Setup, limits: TransportLimits, tls: Option<Tls>) -> Listening {
     let server = setup.start().await;
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let listener = listen_on("127.0.0.1:0".parse().unwrap()).unwrap();
     let address = listener.local_addr().unwrap();
     let (stop, stopped) = oneshot::channel();
     let router = server.router.clone();
@@ -202,6 +202,17 @@ async fn the_end_does_not_wait_for_those_who_said_nothing() {
     listening.stop.take().unwrap().send(()).unwrap();
     listening.task.await.unwrap();
     assert_eq!(silent.read(&mut [0]).await.unwrap(), 0);
+}
+
+#[tokio::test]
+async fn a_burst_waits_to_be_taken_in() {
+    let listener = listen_on("127.0.0.1:0".parse().unwrap()).unwrap();
+    let address = listener.local_addr().unwrap();
+    let mut burst = Vec::new();
+    for _ in 0..500 {
+        // Nobody takes them in. One that found no place would be told nothing for minutes.
+        burst.push(TcpStream::connect(address).await.unwrap());
+    }
 }
 
 #[tokio::test]
