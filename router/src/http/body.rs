@@ -12,6 +12,9 @@ use crate::http::error::ApiError;
 /// Levels of brackets. A tool's JSON schema, the deepest thing in a real request, needs a few dozen.
 const MAX_DEPTH: usize = 100;
 
+/// Fields of the outermost object. Real requests have a few dozen; each is looked up in every table of names.
+const MAX_FIELDS: usize = 1024;
+
 /// UTF-8 text with no more brackets inside each other than any request needs.
 #[derive(Clone, Debug)]
 pub struct JsonBody {
@@ -24,16 +27,14 @@ impl JsonBody {
     /// Checks a body that is there already.
     ///
     /// # Errors
-    /// When it is not UTF-8 or too deep.
+    /// When it is not UTF-8, too deep or too wide.
     pub fn new(text: Bytes) -> Result<Self, ApiError> {
         if let Err(error) = std::str::from_utf8(&text) {
             return Err(ApiError::NotUtf8 {
                 offset: error.valid_up_to(),
             });
         }
-        if deeper_than(&text, MAX_DEPTH) {
-            return Err(ApiError::TooDeep { limit: MAX_DEPTH });
-        }
+        check_shape(&text)?;
         Ok(Self { text, _room: None })
     }
 
@@ -91,9 +92,10 @@ pub(super) fn explain(param: Option<String>, error: &serde_json::Error) -> ApiEr
     }
 }
 
-/// Whether brackets nest deeper than `limit`, strings left out. One pass, no recursion.
-fn deeper_than(text: &[u8], limit: usize) -> bool {
-    let mut depth = 0_usize;
+/// Checks how deep brackets nest and how many fields the outermost object has, strings left out. One
+/// pass, no recursion.
+fn check_shape(text: &[u8]) -> Result<(), ApiError> {
+    let (mut depth, mut fields) = (0_usize, 0_usize);
     let mut in_string = false;
     let mut bytes = text.iter();
     while let Some(byte) = bytes.next() {
@@ -104,15 +106,21 @@ fn deeper_than(text: &[u8], limit: usize) -> bool {
             }
             b'[' | b'{' if !in_string => {
                 depth += 1;
-                if depth > limit {
-                    return true;
+                if depth > MAX_DEPTH {
+                    return Err(ApiError::TooDeep { limit: MAX_DEPTH });
                 }
             }
             b']' | b'}' if !in_string => depth = depth.saturating_sub(1),
+            b':' if !in_string && depth == 1 => {
+                fields += 1;
+                if fields > MAX_FIELDS {
+                    return Err(ApiError::TooManyFields { limit: MAX_FIELDS });
+                }
+            }
             _ => {}
         }
     }
-    false
+    Ok(())
 }
 
 #[cfg(test)]
@@ -194,6 +202,21 @@ mod tests {
         assert!(parse(&strings).is_ok());
         let wide = format!(r#"{{"unknown":[{}]}}"#, vec!["[]"; 1000].join(","));
         assert!(parse(&wide).is_ok());
+    }
+
+    #[test]
+    fn fields_are_counted_before_any_is_looked_up() {
+        let fields = |count: usize| {
+            let fields: Vec<String> = (0..count)
+                .map(|number| format!("\"{number}:\":{{\"a\":1}}"))
+                .collect();
+            format!("{{{}}}", fields.join(","))
+        };
+        assert!(parse(&fields(MAX_FIELDS)).is_ok());
+        assert_eq!(
+            parse(&fields(MAX_FIELDS + 1)).unwrap_err(),
+            ApiError::TooManyFields { limit: MAX_FIELDS }
+        );
     }
 
     #[test]

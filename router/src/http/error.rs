@@ -70,6 +70,12 @@ pub enum ApiError {
         /// Levels.
         limit: usize,
     },
+    /// More fields than any request needs.
+    #[error("The body has more than {limit} fields; leave out those that mean nothing.")]
+    TooManyFields {
+        /// Fields of the outermost object.
+        limit: usize,
+    },
     /// Not JSON.
     #[error("The body is not valid JSON{}: {message}", at(param))]
     Syntax {
@@ -339,6 +345,7 @@ impl ApiError {
             Self::NoRoom { .. } => (S::TOO_MANY_REQUESTS.into(), "overloaded", "overloaded"),
             Self::NotUtf8 { .. } => (S::BAD_REQUEST.into(), "invalid_utf8", "validation"),
             Self::TooDeep { .. } => (S::BAD_REQUEST.into(), "json_too_deep", "validation"),
+            Self::TooManyFields { .. } => (S::BAD_REQUEST.into(), "too_many_fields", "validation"),
             Self::Syntax { .. } => (S::BAD_REQUEST.into(), "invalid_json", "validation"),
             Self::WrongType { .. } => (Status::Validation, "invalid_type", "validation"),
             Self::Invalid { rule, .. } => (Status::Validation, rule.code(), "validation"),

@@ -104,6 +104,13 @@ fn table() -> Vec<(ApiError, u16, u16, &'static str, &'static str)> {
             "validation",
         ),
         (
+            ApiError::TooManyFields { limit: 7 },
+            400,
+            400,
+            "too_many_fields",
+            "validation",
+        ),
+        (
             ApiError::Syntax {
                 param: None,
                 message: text(),
