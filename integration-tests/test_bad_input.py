@@ -97,7 +97,12 @@ CASES = [
     ("ten thousand stop token ids", chat(stop_token_ids=[1] * 10_000), "stop_token_ids"),
     ("no allowed token id", chat(allowed_token_ids=[]), "allowed_token_ids"),
     ("an allowed token id out of the vocabulary", chat(allowed_token_ids=[10**9]), "allowed_token_ids"),
-    ("bad words of several tokens", chat(bad_words=["an unspeakable word"]), "bad_words"),
+    ("bad words of many tokens", chat(bad_words=["an unspeakable word"] * 100), "bad_words"),
+    (
+        "bad words of several tokens and a grammar",
+        chat(bad_words=["an unspeakable word"], response_format={"type": "json_object"}),
+        "bad_words",
+    ),
     ("logit_bias out of the vocabulary", chat(logit_bias={"99999999": 1}), "logit_bias"),
     ("logit_bias of a word", chat(logit_bias={"word": 1}), "logit_bias"),
     ("logit_bias beyond its range", chat(logit_bias={"1": 1e9}), "logit_bias"),

@@ -72,17 +72,14 @@ pub async fn start(app: &Arc<App>, served: &Served, ready: Ready) -> Result<Runn
         },
     )
     .keeping(rules.kept_special_tokens.clone());
+    if !decoding.bad_words.is_empty() {
+        let (model, words) = (served.text.clone(), std::mem::take(&mut decoding.bad_words));
+        let banned = app.workers.run(move || bad_words::find(&model, &words)).await??;
+        banned.keep_away(&mut decoding)?;
+    }
     let stop_tokens = decoding.stop_tokens(defaults);
     let prompt_tokens = prompts.iter().map(Encoded::tokens).sum();
     place.pay(served.caller.pay(prompt_tokens, &decoding, prompts.len())?);
-    if !decoding.bad_words.is_empty() {
-        let (model, words) = (served.text.clone(), std::mem::take(&mut decoding.bad_words));
-        let biases = app
-            .workers
-            .run(move || bad_words::biases(&model, &words))
-            .await??;
-        bad_words::add(&mut decoding.sampling.logit_bias, &biases);
-    }
     if let Some(asked) = &decoding.structure
         && !decoding.prompt_only
     {

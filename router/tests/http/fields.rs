@@ -1,7 +1,7 @@
 //! Single fields of the routes under `/v1`.
 
 use serde_json::{Value, json};
-use shardline_mock_shard::{EndOfText, TokenSource};
+use shardline_mock_shard::{EndOfText, Journal, TokenSource};
 
 use crate::support::*;
 
@@ -225,11 +225,11 @@ async fn a_request_has_one_id_everywhere() {
 }
 
 #[tokio::test]
-async fn words_of_one_token_can_be_kept_away() {
+async fn words_can_be_kept_away() {
     let server = Server::new().await;
-    // Every byte is a token here, so that no word has a space before it in the same token.
+    // Every byte is a token here, so that a word with a space before it has two of them.
     for (words, param) in [
-        (json!(["x"]), "bad_words[0]"),
+        (json!(["x".repeat(64)]), "bad_words"),
         (json!([""]), "bad_words[0]"),
         (json!([" ", "x"]), "bad_words[0]"),
         (json!(["x".repeat(257)]), "bad_words[0]"),
@@ -244,7 +244,18 @@ async fn words_of_one_token_can_be_kept_away() {
             "{words}"
         );
     }
-    let body = with(chat("Hi"), json!({"max_tokens": 1, "bad_words": []}));
-    assert_eq!(server.post("/v1/chat/completions", body).await.status, 200);
+    for (words, grammars) in [(json!([]), 0), (json!(["x", "some words"]), 1)] {
+        let body = with(chat("Hi"), json!({"max_tokens": 1, "bad_words": words}));
+        assert_eq!(server.post("/v1/chat/completions", body).await.status, 200);
+        let journal = server.shard.as_ref().unwrap().journal();
+        assert_eq!(Journal::get(&journal.grammars), grammars);
+    }
+    let both = json!({"bad_words": ["x"], "response_format": {"type": "json_object"}});
+    let answer = server.post("/v1/chat/completions", with(chat("Hi"), both)).await;
+    let error = &answer.json()["error"];
+    assert_eq!(
+        (&error["param"], &error["code"]),
+        (&json!("bad_words"), &json!("conflicting_parameters"))
+    );
     server.settled().await;
 }

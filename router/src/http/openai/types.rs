@@ -54,7 +54,7 @@ pub struct SamplingFields {
     pub n: Option<Integer>,
     /// Cached blocks are shared between requests of equal salt.
     pub cache_salt: Option<String>,
-    /// Words that are not drawn, each of one token with and without a space before it.
+    /// Words that are not drawn, with and without a space before them.
     pub bad_words: Option<Vec<String>>,
     /// Lower runs earlier.
     pub priority: Option<Integer>,

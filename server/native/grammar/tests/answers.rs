@@ -390,6 +390,16 @@ fn reasoning_comes_before_a_structure_and_ends_in_time() {
 }
 
 #[test]
+fn bad_words_never_come_whole() {
+    let long = "b a ".repeat(500);
+    check(
+        "bad_words",
+        &["", "a", "ba x", "aa[ARGS]d", "acb", "aac", "ba", &long],
+        &["xa¦b", "aa¦b", "xaa¦d", "ba¦c", "aaa¦d", "baa¦d", "bba¦c"],
+    );
+}
+
+#[test]
 fn schemas_within_a_grammar_have_the_bounds_of_others() {
     let grammars = grammars();
     let alternatives: Vec<_> = (0..8).map(|_| r#"{"anyOf":[{},{},{},{},{},{},{},{}]}"#).collect();
