@@ -387,3 +387,24 @@ proptest! {
         prop_assert_ne!(state, RowState::Failed);
     }
 }
+
+#[test]
+fn schemas_within_a_grammar_have_the_bounds_of_others() {
+    let grammars = grammars();
+    let alternatives: Vec<_> = (0..8).map(|_| r#"{"anyOf":[{},{},{},{},{},{},{},{}]}"#).collect();
+    let explosion = format!("{{\"allOf\":[{}]}}", alternatives.join(","));
+    for source in [
+        format!("start: %json {explosion}"),
+        format!("start: \"%json\" | a\na: %json\n{{\"properties\":{{\"b\":{explosion}}}}}"),
+        format!("start: %lark {{\nstart: %json {explosion}\n}}"),
+    ] {
+        assert!(
+            matches!(compile(&grammars, "lark", &source), Err(Refusal::TooComplex(_))),
+            "{source}"
+        );
+    }
+    assert_eq!(
+        compile(&grammars, "lark", "start: \"%json {\" %json {\"type\":\"null\"}"),
+        Ok(())
+    );
+}
