@@ -88,6 +88,11 @@ class Router:
                     raise SystemExit("the router ended") from None
                 time.sleep(0.05)
 
+    def cpu_s(self) -> float:
+        """Seconds that the router's threads have computed so far."""
+        tasks = Path(f"/proc/{self._router.pid}/task").glob("*/schedstat")
+        return sum(int(task.read_text().split()[0]) for task in tasks) / 1e9
+
     def peak_mb(self) -> float:
         """Most resident memory of the router so far."""
         return self._megabytes("VmHWM")

@@ -248,6 +248,10 @@ fn what_is_no_model_is_refused_by_name() {
         load(&folder.path().join("missing.gguf")),
         Err(LoadError::NotAModel { .. })
     ));
+    // A gigabyte of nothing, of which nothing is read.
+    let sparse = std::fs::File::create(folder.path().join("tokenizer.json")).unwrap();
+    sparse.set_len(1 << 30).unwrap();
+    assert!(matches!(load(folder.path()), Err(LoadError::TooLarge { .. })));
     std::fs::write(folder.path().join("tokenizer.json"), "[".repeat(100_000)).unwrap();
     assert!(matches!(load(folder.path()), Err(LoadError::Tokenizer { .. })));
     std::fs::write(folder.path().join("tokenizer_config.json"), "[".repeat(100_000)).unwrap();
