@@ -118,6 +118,7 @@ bench: $(STAMPS)/installed $(STAMPS)/test-tools ## measure this machine: schedul
 	$(PY) benchmark/router.py
 	$(PY) benchmark/refusals.py
 	$(PY) benchmark/cpu.py
+	$(PY) benchmark/structured.py
 
 bench-gpu: $(STAMPS)/installed ## measure the whole server on the GPU of this machine, random weights
 	@cargo build --release -p shardline-load
