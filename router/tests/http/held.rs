@@ -101,16 +101,18 @@ async fn an_http2_stream_without_a_window_gives_its_place_back() {
 
 #[tokio::test]
 async fn a_slow_reader_that_reads_is_left_alone() {
+    // Longer than a busy machine leaves a thread without a core.
+    let limit = Duration::from_millis(500);
     let limits = TransportLimits {
-        stall_timeout: SHORT,
-        idle_timeout: SHORT,
+        stall_timeout: limit,
+        idle_timeout: limit,
         ..TransportLimits::default()
     };
     let mut setup = Setup::new();
     // Silent for longer than any of the limits, but not without a sign of life.
     setup.shard.latency.base = Duration::from_millis(30);
     let listening = listen_with(setup, limits).await;
-    let body = with(chat("Hi"), json!({"stream": true, "max_tokens": 12}));
+    let body = with(chat("Hi"), json!({"stream": true, "max_tokens": 24}));
     let answer = listening
         .exchange(request_text("/v1/chat/completions", &body.to_string()).as_bytes())
         .await;
