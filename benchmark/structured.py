@@ -22,7 +22,7 @@ sys.path.append(str(HERE.parent / "integration-tests"))
 from harness import Server, serve
 
 SEQUENCES = 64
-TOKENS = 32
+TOKENS = 96
 GOAL = 0.95
 # Grammars that cannot be complete within the tokens asked for.
 GRAMMARS: dict[str, dict[str, object]] = {
