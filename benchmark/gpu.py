@@ -1,7 +1,8 @@
 """The loads of the README's table over HTTP: real launcher, router and shard, random weights.
 
-    python benchmark/gpu.py [--rows 8b:100:512:256,...] [--out benchmark/results/gpu.json]
+    python benchmark/gpu.py [--rows 8b:100:512:256,...] [--shards 2] [--out benchmark/results/gpu.json]
 
+Starts each model's server once more at the end, to tell how long that takes when kernels are known.
 Prints a table with the ratio to the limit that copy bandwidth and matmul rate, measured first in the
 same run, allow; writes the rows as JSON.
 """
@@ -30,6 +31,7 @@ ROWS = (
     "8b:1:512:256,8b:8:512:256,8b:32:512:256,8b:50:512:256,8b:100:512:256,8b:256:512:256,8b:64:2048:128,"
     "1b:64:128:128,1b:256:128:128,1b:512:128:128"
 )
+SHARDED_ROWS = ",".join(f"{model}:{n}:512:256" for model in ("8b", "70b") for n in (1, 32, 100, 256))
 
 CAPTURED = b"the usual steps are captured"
 
@@ -74,7 +76,7 @@ def free_port() -> int:
 class Server:
     """The launcher, with its log in a file."""
 
-    def __init__(self, folder: Path, log: Path, arguments: list[str]) -> None:
+    def __init__(self, folder: Path, log: Path, arguments: list[str], load_format: str = "dummy") -> None:
         self.port = free_port()
         self.log = log
         self.started = time.monotonic()
@@ -86,7 +88,7 @@ class Server:
             "--model-id",
             str(folder),
             "--load-format",
-            "dummy",
+            load_format,
             "--dtype",
             "bfloat16",
             "--hostname",
@@ -179,7 +181,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--rows", default=ROWS, help="model:concurrency:prompt tokens:output tokens, …")
+    parser.add_argument("--rows", help="model:concurrency:prompt tokens:output tokens, …")
+    parser.add_argument("--shards", type=int, default=1, help="GPUs that hold the model together")
     parser.add_argument("--load-tool", default="target/release/shardline-load")
     parser.add_argument("--out", type=Path, default=Path("benchmark/results/gpu.json"))
     parser.add_argument("--log", type=Path, default=Path(tempfile.gettempdir()) / "shardline-bench.log")
@@ -192,11 +195,19 @@ def main() -> int:
     copy, matmul, card = measure_limits()
     machine = f"{card}, copy {copy / 1e12:.2f} TB/s, matmul {matmul / 1e12:.0f} TFLOP/s, {os.cpu_count()} cores, {platform.python_version()}"
     print(machine, flush=True)
-    rows = [Row(m, int(c), int(p), int(o)) for m, c, p, o in (r.split(":") for r in args.rows.split(","))]
-    result: dict = {"machine": machine, "commit": commit(), "rows": [], "start_to_first_token_s": {}}
+    asked = args.rows or (ROWS if args.shards == 1 else SHARDED_ROWS)
+    rows = [Row(m, int(c), int(p), int(o)) for m, c, p, o in (r.split(":") for r in asked.split(","))]
+    server_arguments = ["--num-shard", str(args.shards), *args.server_arguments]
+    result: dict = {
+        "machine": machine,
+        "commit": commit(),
+        "rows": [],
+        "start_to_first_token_s": {},
+        "warm_start_to_first_token_s": {},
+    }
     for model in dict.fromkeys(row.model for row in rows):
         folder = shapes.make(model, Path(tempfile.mkdtemp()) / model)
-        server = Server(folder, args.log.with_suffix(f".{model}.log"), args.server_arguments)
+        server = Server(folder, args.log.with_suffix(f".{model}.log"), server_arguments)
         try:
             result["start_to_first_token_s"][model] = round(server.first_token_s(), 2)
             print(f"{model}: start to first token {result['start_to_first_token_s'][model]} s", flush=True)
@@ -219,12 +230,13 @@ def main() -> int:
                     prompts,
                     row.prompt_tokens,
                     row.output_tokens,
-                    copy,
-                    matmul,
+                    copy * args.shards,
+                    matmul * args.shards,
                 )
                 entry = {
                     "model": model,
                     "dtype": "bfloat16",
+                    "shards": args.shards,
                     "concurrency": row.concurrency,
                     "prompts": prompts,
                     "prompt_tokens": row.prompt_tokens,
@@ -243,6 +255,10 @@ def main() -> int:
                     f"| ITL {entry['itl_mean_ms']:.1f}, P99 {entry['itl_p99_ms']:.1f} ms |",
                     flush=True,
                 )
+            server.stop()
+            server = Server(folder, args.log.with_suffix(f".{model}.warm.log"), server_arguments)
+            result["warm_start_to_first_token_s"][model] = round(server.first_token_s(), 2)
+            print(f"{model}: warm, {result['warm_start_to_first_token_s'][model]} s", flush=True)
         finally:
             server.stop()
             args.out.parent.mkdir(parents=True, exist_ok=True)

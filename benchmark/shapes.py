@@ -1,4 +1,4 @@
-"""Model folders without weights for `--load-format dummy`: the "8b" and "1b" shapes of the benchmarks."""
+"""Model folders without weights for `--load-format dummy`: the "8b", "1b" and "70b" shapes of the benchmarks."""
 
 import json
 from dataclasses import dataclass
@@ -40,6 +40,7 @@ class Shape:
 
 SHAPES = {
     "8b": Shape(4096, 32, 32, 8, 128, 14336, tied=False),
+    "70b": Shape(8192, 80, 64, 8, 128, 28672, tied=False),
     "1b": Shape(2048, 16, 32, 8, 64, 8192, tied=True),
 }
 
