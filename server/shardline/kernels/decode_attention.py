@@ -43,7 +43,8 @@ def choose_tile(rows: int, num_kv_heads: int, multiprocessors: int) -> DecodeTil
     """The shape for a number of rows, measured inside whole decode steps.
 
     Few programs: split the keys until every multiprocessor has one. Many: small tiles, few warps,
-    and splits only for rows so long that the others would wait for them.
+    and splits only for rows so long that the others would wait for them. In between tiles are so small
+    that all programs run at once: a few left over would take as long as all the others.
     """
     programs = max(rows * num_kv_heads, 1)
     if programs * 16 <= multiprocessors * 2:
@@ -54,9 +55,9 @@ def choose_tile(rows: int, num_kv_heads: int, multiprocessors: int) -> DecodeTil
     if programs <= 2 * multiprocessors:
         return DecodeTile(keys=32, splits=4, min_tiles=128, stages=4, warps=2, preload=False)
     if programs <= 4 * multiprocessors:
-        return DecodeTile(keys=32, splits=4, min_tiles=64, stages=4, warps=2, preload=False)
+        return DecodeTile(keys=32, splits=4, min_tiles=64, stages=3, warps=1, preload=False)
     if programs <= 10 * multiprocessors:
-        return DecodeTile(keys=32, splits=1, min_tiles=1, stages=4, warps=1, preload=False)
+        return DecodeTile(keys=16, splits=1, min_tiles=1, stages=3, warps=1, preload=False)
     return DecodeTile(keys=32, splits=1, min_tiles=1, stages=3, warps=1, preload=False)
 
 
@@ -173,7 +174,8 @@ def _decode_attention_kernel(
         first_key = tl.maximum(position + 1 - WINDOW, 0)
     first_tile = first_key // TILE
     tiles = tl.cdiv(position, TILE) - first_tile
-    per_split = tl.maximum(tl.maximum(tl.cdiv(tiles, splits), min_tiles), 1)
+    # As many parts as are long enough, and none without a tile.
+    per_split = tl.maximum(tl.cdiv(tiles, tl.minimum(tl.maximum(tiles // min_tiles, 1), splits)), 1)
     parts = tl.maximum(tl.cdiv(tiles, per_split), 1)
     if split >= parts:
         return
