@@ -11,6 +11,8 @@ from datetime import timedelta
 import torch
 from torch import Tensor, distributed
 
+from shardline.dist.peers import PeerMemory
+
 
 @dataclass(frozen=True, slots=True)
 class Rendezvous:
@@ -56,6 +58,13 @@ class ParallelGroup:
         """Whether this rank samples and answers with tokens."""
         return self.rank == 0
 
+    def peer_memory(self, num_bytes: int, device: torch.device) -> PeerMemory | None:
+        """Memory that all ranks reach directly; all of them get it, or none. Every rank has to call it."""
+        if self._group is None or device.type != "cuda":
+            return None
+        memory = PeerMemory.open(self._group, num_bytes, device)
+        return memory if self.minimum(int(memory is not None), device) else None
+
     def sum(self, values: Tensor) -> Tensor:
         """Element-wise sum over ranks, in place; equal on all ranks."""
         if self.world_size > 1:
@@ -68,7 +77,7 @@ class ParallelGroup:
             return values
         rows, columns = values.shape
         parts = values.new_empty((self.world_size, rows, columns))
-        distributed.all_gather(list(parts.unbind(0)), values.contiguous(), group=self._group)
+        distributed.all_gather_into_tensor(parts.view(-1, columns), values.contiguous(), group=self._group)
         return parts.transpose(0, 1).reshape(rows, self.world_size * columns)
 
     def broadcast(self, values: Tensor) -> Tensor:

@@ -18,6 +18,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from shardline.dist.group import ParallelGroup
 from shardline.kernels.chaining import Chain
 from shardline.kernels.choice import Choices, Product, Way, chain_for
 from shardline.kernels.cublaslt import CublasLt
@@ -31,6 +32,7 @@ from shardline.kernels.few_rows import (
 )
 from shardline.kernels.library_products import LibraryProducts
 from shardline.kernels.one_row import Epilogue, OneRowTile, one_row_product
+from shardline.kernels.peer_sum import PeerSums
 from shardline.kernels.rms_norm import rms_norm
 from shardline.kernels.swiglu import swiglu
 from shardline.kernels.target import KernelTarget
@@ -55,7 +57,16 @@ class TritonOps(Ops):
         self.target = KernelTarget.of(facts.device)
         self.choices = Choices(self.target)
         self.library = LibraryProducts(CublasLt.open(facts.device) if self.target.bulk_loads else None)
+        self.peers: PeerSums | None = None
         self._scratch = FewRowsScratch.allocate(facts.device)
+
+    def meet(self, group: ParallelGroup, hidden: int) -> None:
+        """Opens the way for sums over ranks in one launch, where that is faster."""
+        facts = self.facts
+        peers = PeerSums.open(group, hidden, facts.dtype, facts.device)
+        if peers is not None:
+            peers.limit_by_time(group, facts.dtype)
+            self.peers = peers
 
     def pack(self, weight: LinearWeight, gated: bool = False, head: bool = False) -> LinearWeight:
         """Only notes the weight, to measure products with it; the head's, in float32, are cuBLAS's."""
@@ -121,6 +132,19 @@ class TritonOps(Ops):
             return Hidden(values.add_(delta))
         rms_norm(values, next_norm.weight, next_norm.epsilon, delta, delta=delta)
         return Hidden(values, Normed(delta))
+
+    def sum_residual(
+        self, partial: Tensor, residual: Hidden | None, group: ParallelGroup, next_norm: Norm
+    ) -> Hidden:
+        before = None if residual is None else residual.values
+        if self.peers is not None and partial.shape[0] <= self.peers.most_rows:
+            values, normed = self.peers(partial, before, next_norm.weight, next_norm.epsilon)
+            return Hidden(values, None if normed is None else Normed(normed))
+        total = group.sum(partial)
+        if before is None:
+            return Hidden(total)
+        rms_norm(before, next_norm.weight, next_norm.epsilon, total, delta=total)
+        return Hidden(before, Normed(total))
 
     def logits(self, x: Hidden, rows: Tensor | None, norm: Norm, weight: LinearWeight) -> Tensor:
         if rows is None:

@@ -108,9 +108,8 @@ class RowLinear:
         """The residual stream after this product. `next_norm`: what reads it next."""
         if self.group.world_size == 1:
             return self.ops.linear_residual(h, self.weight, residual, next_norm)
-        # One rank brings the residual into the sum, which then needs no addition of its own.
-        partial = self.ops.linear_residual(h, self.weight, residual if self.group.is_first else None)
-        return Hidden(self.group.sum(partial.values))
+        partial = self.ops.linear_residual(h, self.weight, None)
+        return self.ops.sum_residual(partial.values, residual, self.group, next_norm)
 
 
 @dataclass(frozen=True, slots=True)

@@ -46,7 +46,9 @@ class VocabEmbedding:
         """`token_ids`: i32[rows]. `next_norm`: of the first layer."""
         first = self.group.rank * self.table.shape[0]
         hidden = self.ops.embed(token_ids, self.table, first, next_norm)
-        return hidden if self.group.world_size == 1 else Hidden(self.group.sum(hidden.values))
+        if self.group.world_size == 1:
+            return hidden
+        return self.ops.sum_residual(hidden.values, None, self.group, next_norm)
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from shardline.dist.group import ParallelGroup
+
 
 @dataclass(frozen=True, slots=True)
 class OpsFacts:
@@ -118,6 +120,19 @@ class Ops(ABC):
 
         May write into `residual.values`. `next_norm`: what reads the result next, where known.
         """
+
+    def meet(self, group: ParallelGroup, hidden: int) -> None:
+        """Called once before loading where several ranks hold the model, on all of them at the same time.
+
+        `hidden`: columns of the residual stream.
+        """
+
+    def sum_residual(
+        self, partial: Tensor, residual: Hidden | None, group: ParallelGroup, next_norm: Norm
+    ) -> Hidden:
+        """`residual` + the sum over ranks of `partial`; both may be written. `next_norm`: what reads it next."""
+        total = group.sum(partial)
+        return Hidden(total if residual is None else residual.values.add_(total))
 
     @abstractmethod
     def logits(self, x: Hidden, rows: Tensor | None, norm: Norm, weight: LinearWeight) -> Tensor:

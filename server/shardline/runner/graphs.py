@@ -70,7 +70,7 @@ class GraphKey:
 class GraphParts:
     """What graphs are made from. `vocab_size`: of the model. `choice`: how graphs sample.
 
-    `joins`: whether a graph may sample; with several ranks only the first one does.
+    `samples`: whether this rank chooses tokens; `share`: tells the other ranks of the last tokens.
     """
 
     eager: EagerForward
@@ -80,11 +80,17 @@ class GraphParts:
     sizes: GraphSizes
     vocab_size: int
     device: torch.device
-    joins: bool = True
+    samples: bool = True
+    share: Callable[[], object] | None = None
+
+    @property
+    def alone(self) -> bool:
+        """Whether this rank holds the whole model, so that graphs may be captured whenever it suits."""
+        return self.share is None
 
 
 class GraphForward:
-    """A `JoinedForward` on a GPU; where several ranks hold the model, a `Forward`."""
+    """A `JoinedForward` on a GPU."""
 
     def __init__(self, parts: GraphParts) -> None:
         self._parts = parts
@@ -192,7 +198,7 @@ class GraphForward:
         return tuple(sorted(sizes, key=lambda size: -size.tokens))
 
     def _samplings(self) -> tuple[Sampling, ...]:
-        return (Sampling.DRAWN, Sampling.GREEDY) if self._parts.joins else (Sampling.APART,)
+        return (Sampling.DRAWN, Sampling.GREEDY if self._parts.alone else Sampling.APART)
 
     def _blank(self, size: GraphSize) -> StepInputs:
         return representative(self._parts.inputs.blank(size.padding), size)
@@ -256,22 +262,25 @@ class GraphForward:
         if sampling is Sampling.APART:
             return logits
         rows = logits.shape[0]
-        self._parts.choice.launch(
-            logits,
-            inputs.sample_slots[:rows],
-            inputs.sample_positions[:rows],
-            only_greedy=sampling is Sampling.GREEDY,
-            chain=chain_for(rows, MOST_FEW_ROWS, self._target) if all_sample else Chain.OFF,
-        )
+        if self._parts.samples:
+            self._parts.choice.launch(
+                logits,
+                inputs.sample_slots[:rows],
+                inputs.sample_positions[:rows],
+                only_greedy=sampling is Sampling.GREEDY,
+                chain=chain_for(rows, MOST_FEW_ROWS, self._target) if all_sample and self._parts.alone else Chain.OFF,
+            )
+        if self._parts.share is not None:
+            self._parts.share()
         return None
 
     def _sampling_of(self, plan: StepPlan) -> Sampling:
         """What the step's sampled rows allow."""
         slots = plan.slots[plan.samples]
         state = self._parts.sampling
-        if not self._parts.joins or not state.is_plain(slots, plan.known[plan.samples]):
+        if not state.is_plain(slots, plan.known[plan.samples]):
             return Sampling.APART
-        return Sampling.GREEDY if bool(state.greedy(slots).all()) else Sampling.DRAWN
+        return Sampling.GREEDY if self._parts.alone and bool(state.greedy(slots).all()) else Sampling.DRAWN
 
 
 def resolve_on_device(inputs: StepInputs) -> Tensor:

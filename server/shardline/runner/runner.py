@@ -130,7 +130,8 @@ class Runner:
             samples = self._sample(plan, inputs, logits, masks, fetch)
         else:
             prompts, ran = [], perf_counter()
-            samples = self._pending(plan, sampled, masks, fetch) if inputs.num_samples else None
+            tells = inputs.num_samples and self._parts.group.is_first
+            samples = self._pending(plan, sampled, masks, fetch) if tells else None
         fetch.seal()
         timings = StepTimings(
             prepare_us=_us(began, prepared), forward_us=_us(prepared, ran), sample_us=_us(ran)
@@ -190,6 +191,9 @@ class Runner:
             self._parts.masking.constraints.admit(
                 slot, sequence.grammar, tokens[sequence.num_prompt_tokens :]
             )
+        else:
+            # The first rank follows the grammar; how the step runs is the same on all ranks.
+            self._parts.sampling.constrained[slot] = sequence.grammar is not None
         self._prompts.admit(slot, fields.prompt_logprobs, fields.prompt_top_logprobs)
         return slot
 

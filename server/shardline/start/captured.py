@@ -98,6 +98,8 @@ def captured_runner(
     cache = StartCache.at(cache_candidates(plan.config.cache_folder, os.getuid()))
     if plan.config.keeps_kernels:
         keep_compiled(cache)
+    if plan.group.world_size > 1:
+        plan.ops.meet(plan.group, plan.model_config.hidden_size)
     facts = start_facts(plan)
     kernels = KernelStart(cache, facts, plan.device, compiling_threads(plan.config.world_size))
     loading = kernels.begin()
@@ -132,7 +134,7 @@ def captured_runner(
         batch=drawn.batch,
         inputs=drawn.inputs,
         forward=drawn.graphs,
-        joined=drawn.graphs if plan.config.world_size == 1 else None,
+        joined=drawn.graphs,
         eager=drawn.eager,
         sampling=drawn.sampling,
         choice=drawn.choice,
@@ -202,8 +204,11 @@ def _draw(plan: ShardPlan, model: Model, backend: AttentionBackend, limits: Batc
     sampling = SamplingState(limits.max_sequences, vocab_size, device)
     eager = EagerForward(model, backend, resolve_on_device)
     choice = KernelChoice(sampling, batch.last_tokens, inputs.max_rows)
-    joins = plan.config.world_size == 1
-    parts = GraphParts(eager, inputs, sampling, choice, graph_sizes(plan), vocab_size, device, joins)
+    group = plan.group
+    share = None if group.world_size == 1 else partial(group.broadcast, batch.last_tokens)
+    parts = GraphParts(
+        eager, inputs, sampling, choice, graph_sizes(plan), vocab_size, device, group.is_first, share
+    )
     return _Drawn(batch, inputs, sampling, choice, eager, GraphForward(parts))
 
 
@@ -294,3 +299,4 @@ def _capture(
     else:
         graphs.capture_usual()
         graphs.seal()
+        log.info("the usual steps are captured")

@@ -14,6 +14,7 @@ import triton
 from triton.backends.compiler import GPUTarget
 from triton.runtime.jit import JITFunction
 
+from shardline.dist.peers import PeerMemory
 from shardline.kernels import decode_attention, prefill_attention
 from shardline.kernels.chaining import Chain
 from shardline.kernels.embedding import embed
@@ -25,6 +26,7 @@ from shardline.kernels.few_rows import (
     output_programs,
 )
 from shardline.kernels.one_row import Epilogue, OneRowTile, one_row_product
+from shardline.kernels.peer_sum import PeerSums
 from shardline.kernels.rms_norm import rms_norm
 from shardline.kernels.rotary import HeadGeometry, HeadNorm, rope_and_write
 from shardline.kernels.sampling import SamplingScratch, SamplingTable, sample
@@ -77,6 +79,11 @@ def tensors(dtype: torch.dtype, hopper: bool) -> None:
         for dim, norm in ((128, False), (96, False), (64, True)):
             attention(make, dim, norm, hopper, chain)
         sampling(make, chain)
+    for ranks in (2, 8):
+        addresses = torch.zeros(ranks, dtype=torch.int64)
+        sums = PeerSums(PeerMemory(addresses.view(torch.uint8), addresses), 0, 4096)
+        sums(make(4, 4096), None, make(4096), 1e-5)
+        sums(make(4, 4096), make(4, 4096))
 
 
 def products(make, hopper: bool, chain: Chain) -> None:
