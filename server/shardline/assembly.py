@@ -72,9 +72,10 @@ def assemble(config: ShardConfig, report: Report) -> Shard:
         check_supported(model_config, config.world_size)
     choices = choose(config, model_config, device)
     grammars = StartingGrammars(config, model_config.vocab_size)
-    group = ParallelGroup.connect(
-        config.rank, config.world_size, device, Rendezvous(config.master_addr, config.master_port)
-    )
+    with phases.phase("group"):
+        group = ParallelGroup.connect(
+            config.rank, config.world_size, device, Rendezvous(config.master_addr, config.master_port)
+        )
     reader = WeightReader(files.source, choices.dtype, device)
     ops = make_ops(
         choices.ops, OpsFacts(device, choices.dtype, choices.max_step_tokens, model_config.vocab_size)

@@ -136,6 +136,7 @@ class TritonOps(Ops):
     def sum_residual(
         self, partial: Tensor, residual: Hidden | None, group: ParallelGroup, next_norm: Norm
     ) -> Hidden:
+        """By one launch where that is faster; else by NCCL, with addition and norm joined."""
         before = None if residual is None else residual.values
         if self.peers is not None and partial.shape[0] <= self.peers.most_rows:
             values, normed = self.peers(partial, before, next_norm.weight, next_norm.epsilon)

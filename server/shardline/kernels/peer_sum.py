@@ -1,13 +1,15 @@
 """The sum over ranks of a product's rows, with the residual addition and the next norm in one launch.
 
-Every rank puts its rows where all others can read them, tells them so, waits for their word, and adds up
-what all ranks have: one round, where NCCL takes several and a kernel of their own for addition and norm.
-More rows are left to NCCL where that was measured to be faster. Rows are summed in the order of ranks,
-so all ranks get the same bits.
+Every rank writes its rows into the memory of all others and adds up what the others wrote into its own:
+one way over the link, where NCCL's kernel, the addition and the norm take three launches. More rows are
+left to NCCL where that was measured to be faster. Rows are summed in the order of ranks, so all ranks get
+the same bits.
 
-A program handles one row. It counts its sums, and each one uses the half of the memory that the last one
-did not: a rank can begin the sum after next, which writes over a row, only when all others have begun the
-next, and then they have read it. Counts only grow, so nothing has to be reset.
+A row travels in words of 8 bytes: two elements, and the number of the sum. A word arrives whole, so one
+that has the right number has the right elements, and nothing else has to be waited for (NCCL's
+low-latency protocol does the same). A program handles one row and counts its sums; each sum uses the half
+of the memory that the last one did not. A rank can begin the sum after next, which writes over a row, only
+when all others have begun the next one, and then they have read it.
 """
 
 from __future__ import annotations
@@ -23,70 +25,90 @@ from shardline.dist.group import ParallelGroup
 from shardline.dist.peers import PeerMemory
 from shardline.kernels.rms_norm import rms_norm
 
-MOST_ROWS = 512
+MOST_ROWS = 64
 _HALVES = 2
-_FLAG_BYTES = 4
+_ELEMENTS_A_WORD = 2
+_WORD_BYTES = 8
 _SUMS = 16
 _ROUNDS = 5
 
 
 @triton.jit
+def _elements(pairs, ELEMENT: tl.constexpr):
+    """The first and the second elements of pairs: i32 each, f32."""
+    first = pairs.to(tl.int16).to(ELEMENT, bitcast=True)
+    second = (pairs >> 16).to(tl.int16).to(ELEMENT, bitcast=True)
+    return first.to(tl.float32), second.to(tl.float32)
+
+
+@triton.jit
+def _pairs(first, second, ELEMENT: tl.constexpr):
+    """The reverse of `_elements`, rounded, and what the elements have become: f32."""
+    first = first.to(ELEMENT)
+    second = second.to(ELEMENT)
+    low = first.to(tl.int16, bitcast=True).to(tl.int32) & 0xFFFF
+    high = second.to(tl.int16, bitcast=True).to(tl.int32) << 16
+    return high | low, first.to(tl.float32), second.to(tl.float32)
+
+
+@triton.jit
 def _peer_sum_kernel(
-    partial,  # [rows, HIDDEN]
-    residual,  # [rows, HIDDEN], becomes the sum
-    gamma,  # [HIDDEN]; read where NORM
-    normed,  # [rows, HIDDEN]; written where NORM
-    addresses,  # i64[WORLD]: of each rank's memory: [2, MOST_ROWS, HIDDEN], then i32[MOST_ROWS, WORLD]
-    counts,  # i32[MOST_ROWS]: sums that this rank has begun with each row
+    partial,  # [rows, 2 * PAIRS]
+    residual,  # [rows, 2 * PAIRS], becomes the sum
+    gamma,  # [2 * PAIRS]; read where NORM
+    normed,  # [rows, 2 * PAIRS]; written where NORM
+    addresses,  # i64[WORLD]: of each rank's memory, words[2, WORLD, MOST, PAIRS]
+    counts,  # i32[MOST]: sums of each row so far
     eps,
     RANK: tl.constexpr,
     WORLD: tl.constexpr,
     MOST: tl.constexpr,
-    HIDDEN: tl.constexpr,
+    PAIRS: tl.constexpr,
     BLOCK: tl.constexpr,
     ADD: tl.constexpr,
     NORM: tl.constexpr,
 ):
     row = tl.program_id(0)
-    column = tl.arange(0, BLOCK)
-    inside = column < HIDDEN
-    rows = partial.dtype
-    flags = tl.pointer_type(tl.int32)
-    FLAGS: tl.constexpr = 2 * MOST * HIDDEN
+    pair = tl.arange(0, BLOCK)
+    inside = pair < PAIRS
+    ELEMENT: tl.constexpr = partial.dtype.element_ty
+    pairs = tl.pointer_type(tl.int32)
+    words = tl.pointer_type(tl.int64)
+    at = row * PAIRS + pair
     count = tl.load(counts + row) + 1
-    place = ((count & 1) * MOST + row).to(tl.int64) * HIDDEN + column
-    own = tl.load(addresses + RANK).to(rows)
-    mine = tl.load(partial + row.to(tl.int64) * HIDDEN + column, mask=inside, other=0.0)
-    tl.store(own + place, mine, mask=inside)
-    tl.debug_barrier()
+    number = count.to(tl.int64) << 32
+    half = (count & 1) * WORLD
+    mine = tl.load(partial.to(pairs) + at, mask=inside, other=0)
+    sent = number | (mine.to(tl.int64) & 0xFFFFFFFF)
     for peer in tl.static_range(WORLD):
         if peer != RANK:
-            told = (tl.load(addresses + peer).to(rows) + FLAGS).to(flags) + row * WORLD + RANK
-            tl.atomic_xchg(told, count, sem="release", scope="sys")
-    heard = (own + FLAGS).to(flags) + row * WORLD
-    for peer in tl.static_range(WORLD):
-        if peer != RANK:
-            # A difference, so that counts may wrap around.
-            while tl.atomic_add(heard + peer, 0, sem="acquire", scope="sys") - count < 0:
-                pass
-    tl.debug_barrier()
-    total = tl.zeros((BLOCK,), tl.float32)
+            theirs = tl.load(addresses + peer).to(words) + ((half + RANK) * MOST + row).to(tl.int64) * PAIRS
+            tl.store(theirs + pair, sent, mask=inside)
+    own = tl.load(addresses + RANK).to(words)
+    first = tl.zeros((BLOCK,), tl.float32)
+    second = tl.zeros((BLOCK,), tl.float32)
     for peer in tl.static_range(WORLD):
         if peer == RANK:
-            total += mine.to(tl.float32)
+            one, two = _elements(mine, ELEMENT)
         else:
-            theirs = tl.load(addresses + peer).to(rows) + place
-            total += tl.load(theirs, mask=inside, other=0.0, cache_modifier=".cg").to(tl.float32)
-    at = row.to(tl.int64) * HIDDEN + column
+            place = own + ((half + peer) * MOST + row).to(tl.int64) * PAIRS + pair
+            got = tl.load(place, mask=inside, other=number, volatile=True)
+            while tl.max(((got >> 32) != count).to(tl.int32), 0) > 0:
+                got = tl.load(place, mask=inside, other=number, volatile=True)
+            one, two = _elements(got.to(tl.int32), ELEMENT)
+        first += one
+        second += two
     if ADD:
-        total += tl.load(residual + at, mask=inside, other=0.0).to(tl.float32)
-    rounded = total.to(residual.dtype.element_ty)
-    tl.store(residual + at, rounded, mask=inside)
+        one, two = _elements(tl.load(residual.to(pairs) + at, mask=inside, other=0), ELEMENT)
+        first += one
+        second += two
+    total, first, second = _pairs(first, second, ELEMENT)
+    tl.store(residual.to(pairs) + at, total, mask=inside)
     if NORM:
-        value = rounded.to(tl.float32)
-        scale = tl.rsqrt(tl.sum(value * value, 0) / HIDDEN + eps)
-        weight = tl.load(gamma + column, mask=inside, other=0.0).to(tl.float32)
-        tl.store(normed + at, (value * scale * weight).to(normed.dtype.element_ty), mask=inside)
+        scale = tl.rsqrt(tl.sum(first * first + second * second, 0) / (2 * PAIRS) + eps)
+        one, two = _elements(tl.load(gamma.to(pairs) + pair, mask=inside, other=0), ELEMENT)
+        scaled, _, _ = _pairs(first * scale * one, second * scale * two, ELEMENT)
+        tl.store(normed.to(pairs) + at, scaled, mask=inside)
     tl.store(counts + row, count)
 
 
@@ -108,8 +130,12 @@ class PeerSums:
     def open(
         cls, group: ParallelGroup, hidden: int, dtype: torch.dtype, device: torch.device
     ) -> PeerSums | None:
-        """For rows of `hidden` elements; none where GPUs do not reach each other. Every rank has to call it."""
-        memory = group.peer_memory(memory_bytes(hidden, dtype, group.world_size), device)
+        """For rows of `hidden` elements; none where GPUs do not reach each other, or for types that are not of
+        two bytes. Every rank has to call it.
+        """
+        if hidden % _ELEMENTS_A_WORD or dtype.itemsize * _ELEMENTS_A_WORD * 2 != _WORD_BYTES:
+            return None
+        memory = group.peer_memory(memory_bytes(hidden, group.world_size), device)
         return None if memory is None else cls(memory, group.rank, hidden)
 
     def __call__(
@@ -140,8 +166,8 @@ class PeerSums:
             RANK=self._rank,
             WORLD=self._world_size,
             MOST=MOST_ROWS,
-            HIDDEN=hidden,
-            BLOCK=triton.next_power_of_2(hidden),
+            PAIRS=hidden // _ELEMENTS_A_WORD,
+            BLOCK=triton.next_power_of_2(hidden // _ELEMENTS_A_WORD),
             ADD=residual is not None,
             NORM=gamma is not None,
             num_warps=8 if hidden >= 2048 else 4 if hidden >= 512 else 1,
@@ -176,9 +202,9 @@ class PeerSums:
         self.most_rows = best
 
 
-def memory_bytes(hidden: int, dtype: torch.dtype, world_size: int) -> int:
-    """What a rank's memory has to hold: two halves of rows, and the others' counts."""
-    return _HALVES * MOST_ROWS * hidden * dtype.itemsize + MOST_ROWS * world_size * _FLAG_BYTES
+def memory_bytes(hidden: int, world_size: int) -> int:
+    """What a rank's memory has to hold: two halves of rows from each rank."""
+    return _HALVES * world_size * MOST_ROWS * (hidden // _ELEMENTS_A_WORD) * _WORD_BYTES
 
 
 def time_us(work: Callable[[], object], device: torch.device) -> float:

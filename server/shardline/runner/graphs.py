@@ -268,7 +268,9 @@ class GraphForward:
                 inputs.sample_slots[:rows],
                 inputs.sample_positions[:rows],
                 only_greedy=sampling is Sampling.GREEDY,
-                chain=chain_for(rows, MOST_FEW_ROWS, self._target) if all_sample and self._parts.alone else Chain.OFF,
+                chain=chain_for(rows, MOST_FEW_ROWS, self._target)
+                if all_sample and self._parts.alone
+                else Chain.OFF,
             )
         if self._parts.share is not None:
             self._parts.share()

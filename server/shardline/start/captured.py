@@ -51,6 +51,7 @@ from shardline.start.products import ProductChoices
 MAX_COMPILING_THREADS = 16
 DRAFT_BLOCKS = 2
 PRODUCTS_S = 2.0
+PRODUCTS_OF_RANKS_S = 10.0
 CAPTURE_S = 0.8
 log = logging.getLogger("shardline.start")
 MEMORY = "memory"
@@ -99,7 +100,8 @@ def captured_runner(
     if plan.config.keeps_kernels:
         keep_compiled(cache)
     if plan.group.world_size > 1:
-        plan.ops.meet(plan.group, plan.model_config.hidden_size)
+        with phases.phase("peers"):
+            plan.ops.meet(plan.group, plan.model_config.hidden_size)
     facts = start_facts(plan)
     kernels = KernelStart(cache, facts, plan.device, compiling_threads(plan.config.world_size))
     loading = kernels.begin()
@@ -266,18 +268,19 @@ def _products(
 ) -> ProductChoices:
     """How the vendor's products are computed: known, or measured now as far as the time allows.
 
-    What an earlier start has left is measured in idle moments, not while somebody waits for this one.
+    What an earlier start has left is measured in idle moments, not while somebody waits for this one;
+    where ranks hold the model together, whose graphs are all captured at start, it is measured now.
     """
     assert isinstance(plan.ops, TritonOps)
     choices = ProductChoices(plan.ops.library, cache, product_facts(plan))
     counts = [count for count in graph_sizes(plan).row_counts() if count > MOST_FEW_ROWS]
-    known = choices.restore(counts)
-    if not known and not choices.is_complete:
+    known, alone = choices.restore(counts), plan.group.world_size == 1
+    if not choices.is_complete and not (known and alone):
         # On the model's own weights: a card's clock depends on the values.
         weights.arrive()
         report("measuring products")
         with phases.phase("products"):
-            choices.measure_for(PRODUCTS_S)
+            choices.measure_for(PRODUCTS_S if alone else PRODUCTS_OF_RANKS_S)
     return choices
 
 

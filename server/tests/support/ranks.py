@@ -6,6 +6,7 @@ lengths (8 bytes, little-endian) and pickles; the parent is a test, so nothing h
 
 from __future__ import annotations
 
+import os
 import pickle
 import struct
 import subprocess
@@ -61,17 +62,20 @@ class Ranks:
 
 
 def serve() -> None:
+    # Libraries may print; answers alone go to the parent.
+    answers = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     from support.models import start
 
     folder, settings = read(sys.stdin.buffer)
     shard, _ = start(folder, **settings)
-    write(sys.stdout.buffer, shard.info)
+    write(answers, shard.info)
     while True:
         try:
             frame = read(sys.stdin.buffer)
         except struct.error:
             break
-        write(sys.stdout.buffer, shard.runner.complete(shard.runner.launch(frame)))
+        write(answers, shard.runner.complete(shard.runner.launch(frame)))
     shard.group.close()
 
 
