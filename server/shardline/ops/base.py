@@ -124,8 +124,10 @@ class Ops(ABC):
     def meet(self, group: ParallelGroup, hidden: int) -> None:
         """Called once before loading where several ranks hold the model, on all of them at the same time.
 
-        `hidden`: columns of the residual stream.
+        `hidden`: columns of the residual stream. A backend that has no way of its own to sum over ranks
+        needs none.
         """
+        return None
 
     def sum_residual(
         self, partial: Tensor, residual: Hidden | None, group: ParallelGroup, next_norm: Norm
