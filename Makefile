@@ -20,6 +20,8 @@ FUZZ_CASES ?= 20000
 # Seconds of each target of cargo-fuzz in `make fuzz`, and which; empty: all.
 FUZZ_SECONDS ?= 60
 FUZZ_TARGETS ?=
+# GPUs that hold the model together in `make bench-gpu`; empty: one.
+SHARDS ?=
 # More arguments for pytest, as in `make test PYTEST_ARGS="-k goldens"`.
 PYTEST_ARGS ?=
 
@@ -120,9 +122,9 @@ bench: $(STAMPS)/installed $(STAMPS)/test-tools ## measure this machine: schedul
 	$(PY) benchmark/cpu.py
 	$(PY) benchmark/structured.py
 
-bench-gpu: $(STAMPS)/installed ## measure the whole server on the GPU of this machine, random weights
+bench-gpu: $(STAMPS)/installed ## measure the whole server on the GPU of this machine, or on SHARDS of them; random weights
 	@cargo build --release -p shardline-load
-	PATH="$(abspath $(VENV)/bin):$$PATH" $(PY) benchmark/gpu.py
+	PATH="$(abspath $(VENV)/bin):$$PATH" $(PY) benchmark/gpu.py $(if $(SHARDS),--shards $(SHARDS) --out benchmark/results/gpu-$(SHARDS)-shards.json)
 
 fuzz: $(STAMPS)/installed $(STAMPS)/test-tools ## run cargo-fuzz for FUZZ_SECONDS a target, property tests with FUZZ_CASES cases each, schemathesis
 	@$(EXPORT_DEMO_MODEL)

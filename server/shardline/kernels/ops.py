@@ -60,13 +60,19 @@ class TritonOps(Ops):
         self.peers: PeerSums | None = None
         self._scratch = FewRowsScratch.allocate(facts.device)
 
-    def meet(self, group: ParallelGroup, hidden: int) -> None:
-        """Opens the way for sums over ranks in one launch, where that is faster."""
+    def meet(self, group: ParallelGroup, hidden: int, most_rows: int | None = None) -> int:
+        """Opens the way for sums over ranks in one launch, for as many rows as that is faster."""
         facts = self.facts
-        peers = PeerSums.open(group, hidden, facts.dtype, facts.device)
-        if peers is not None:
+        peers = None if most_rows == 0 else PeerSums.open(group, hidden, facts.dtype, facts.device)
+        if peers is None:
+            return 0
+        peers.compile(facts.dtype)
+        if most_rows is None:
             peers.limit_by_time(group, facts.dtype)
-            self.peers = peers
+        else:
+            peers.most_rows = min(most_rows, peers.most_rows)
+        self.peers = peers
+        return peers.most_rows
 
     def pack(self, weight: LinearWeight, gated: bool = False, head: bool = False) -> LinearWeight:
         """Only notes the weight, to measure products with it; the head's, in float32, are cuBLAS's."""

@@ -174,16 +174,22 @@ class PeerSums:
         )
         return values, normed
 
+    def compile(self, dtype: torch.dtype) -> None:
+        """Compiles and runs both variants. Every rank has to call it.
+
+        Later launches must not be skipped on one rank alone, as those of unknown kernels are at a first start.
+        """
+        partial = torch.zeros((1, self._hidden), dtype=dtype, device=self._counts.device)
+        for residual in (None, torch.zeros_like(partial)):
+            self(partial, residual, partial[0].clone(), 1e-6)
+        torch.cuda.synchronize(self._counts.device)
+
     def limit_by_time(self, group: ParallelGroup, dtype: torch.dtype) -> None:
         """Measures up to how many rows a sum takes less time than NCCL's, each with addition and norm.
 
         Every rank has to call it.
         """
         device, best, rows = self._counts.device, 0, 1
-        # Both variants are compiled here: later launches must not be skipped on one rank alone, as those of
-        # unknown kernels are at a first start.
-        first = torch.zeros((1, self._hidden), dtype=dtype, device=device)
-        self(first, None, first[0].clone(), 1e-6)
         while rows <= MOST_ROWS:
             partial = torch.zeros((rows, self._hidden), dtype=dtype, device=device)
             stream, gamma = torch.zeros_like(partial), partial[0].clone()

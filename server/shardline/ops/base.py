@@ -121,13 +121,13 @@ class Ops(ABC):
         May write into `residual.values`. `next_norm`: what reads the result next, where known.
         """
 
-    def meet(self, group: ParallelGroup, hidden: int) -> None:
+    def meet(self, group: ParallelGroup, hidden: int, most_rows: int | None = None) -> int:
         """Called once before loading where several ranks hold the model, on all of them at the same time.
 
-        `hidden`: columns of the residual stream. A backend that has no way of its own to sum over ranks
-        needs none.
+        `hidden`: columns of the residual stream. `most_rows`: what an earlier call returned; none: the
+        backend measures it. Returns up to how many rows it sums over ranks in a way of its own: none here.
         """
-        return None
+        return 0
 
     def sum_residual(
         self, partial: Tensor, residual: Hidden | None, group: ParallelGroup, next_norm: Norm

@@ -38,6 +38,8 @@ from shardline.sampling.state import SamplingState
 
 LEAST_FREE_BYTES = 256 << 20
 MOST_GRAPHS = 320
+# Where ranks hold the model together, up to so many rows are captured for sampling apart as well.
+MOST_ROWS_APART = 64
 Result = TypeVar("Result")
 log = logging.getLogger("shardline.graphs")
 
@@ -166,10 +168,11 @@ class GraphForward:
         self._store.plan(keys)
 
     def capture_usual(self) -> None:
-        """Captures those sizes now, the largest first."""
-        for size in self._usual_sizes():
-            for sampling in self._samplings():
-                self._store.capture(GraphKey(size, sampling))
+        """Captures all usual sizes now, the largest first; few rows also for sampling apart."""
+        for size in self._parts.sizes.of_ranks():
+            self._store.capture(GraphKey(size, Sampling.DRAWN))
+            if size.is_decode and size.rows <= MOST_ROWS_APART:
+                self._store.capture(GraphKey(size, Sampling.APART))
 
     def capture_largest(self) -> int:
         """Captures the graphs whose memory serves all others; returns how many those are."""
@@ -192,10 +195,6 @@ class GraphForward:
         for size in self._parts.sizes.representatives():
             for sampling in self._samplings():
                 self._run_blank(GraphKey(size, sampling))
-
-    def _usual_sizes(self) -> tuple[GraphSize, ...]:
-        sizes = dict.fromkeys((*self._parts.sizes.representatives(), *self._parts.sizes.decode_sizes()))
-        return tuple(sorted(sizes, key=lambda size: -size.tokens))
 
     def _samplings(self) -> tuple[Sampling, ...]:
         return (Sampling.DRAWN, Sampling.GREEDY if self._parts.alone else Sampling.APART)

@@ -55,6 +55,7 @@ PRODUCTS_OF_RANKS_S = 10.0
 CAPTURE_S = 0.8
 log = logging.getLogger("shardline.start")
 MEMORY = "memory"
+PEERS = "peers"
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +102,7 @@ def captured_runner(
         keep_compiled(cache)
     if plan.group.world_size > 1:
         with phases.phase("peers"):
-            plan.ops.meet(plan.group, plan.model_config.hidden_size)
+            _meet(plan, cache)
     facts = start_facts(plan)
     kernels = KernelStart(cache, facts, plan.device, compiling_threads(plan.config.world_size))
     loading = kernels.begin()
@@ -146,6 +147,18 @@ def captured_runner(
         ahead=_Ahead(products, drawn.graphs),
     )
     return Ready(Runner(parts), limits, backend.bytes_per_block(limits.block_size))
+
+
+def _meet(plan: ShardPlan, cache: StartCache) -> None:
+    """The ranks meet; how many rows they sum by themselves is known from an earlier start, or measured."""
+    facts = product_facts(plan)
+    known = cache.load(PEERS, facts)
+    rows = known if isinstance(known, int) and not isinstance(known, bool) else -1
+    # Measuring takes all of them.
+    agreed = plan.group.minimum(rows, plan.device)
+    found = plan.ops.meet(plan.group, plan.model_config.hidden_size, None if agreed < 0 else agreed)
+    if agreed < 0:
+        cache.store(PEERS, facts, found)
 
 
 def compiling_threads(world_size: int) -> int:
