@@ -180,14 +180,18 @@ def open_device(config: ShardConfig) -> torch.device:
 def choose(config: ShardConfig, model: ModelConfig, device: torch.device) -> Choices:
     """Fills in what was not asked for."""
     on_gpu = device.type == "cuda"
-    best = "triton" if on_gpu and has_module("triton") else "torch"
-    if on_gpu and best != "triton":
+    dtype = _dtype(config.dtype, model, on_gpu)
+    has_triton = has_module("triton")
+    # In float32 tiles of our kernels are larger than a multiprocessor's memory, and products rounded.
+    best = "triton" if on_gpu and has_triton and dtype is not torch.float32 else "torch"
+    if on_gpu and not has_triton:
         log.warning(
             "the package triton is missing: torch's own kernels serve, slower; run `pip install triton`"
         )
+    elif on_gpu and best != "triton":
+        log.warning("float32: torch's own kernels serve, slower; --dtype bfloat16 runs on ours")
     attention = config.attention or best
-    check_attention(attention, device)
-    dtype = _dtype(config.dtype, model, on_gpu)
+    check_attention(attention, device, dtype)
     best_ops = "cpu" if device.type == "cpu" and dtype == torch.float32 else best
     return Choices(
         device=device,
@@ -200,9 +204,10 @@ def choose(config: ShardConfig, model: ModelConfig, device: torch.device) -> Cho
 
 
 def _dtype(name: str, model: ModelConfig, on_gpu: bool) -> torch.dtype:
+    """`auto`: float32 on a CPU; on a GPU the model's own type, and bfloat16 for models in float32."""
     types = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
     if name == "auto":
-        name = (model.dtype if model.dtype in types else "bfloat16") if on_gpu else "float32"
+        name = ("float16" if model.dtype == "float16" else "bfloat16") if on_gpu else "float32"
     return types[name or "float32"]
 
 

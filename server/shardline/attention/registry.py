@@ -36,8 +36,8 @@ class UnavailableAttentionError(ValueError):
         super().__init__(f"--attention {name!r} {lacks}, or choose {others}")
 
 
-def check_attention(name: str, device: torch.device) -> None:
-    """Raises what the backend called `name` lacks to run on `device`, before anything is loaded."""
+def check_attention(name: str, device: torch.device, dtype: torch.dtype) -> None:
+    """Raises what the backend called `name` lacks to run on `device` in `dtype`, before anything is loaded."""
     if name not in attention_backends():
         raise UnknownAttentionError(name)
     if name != "triton":
@@ -46,6 +46,10 @@ def check_attention(name: str, device: torch.device) -> None:
         raise UnavailableAttentionError(name, "needs the package triton: run `pip install triton`")
     if device.type != "cuda" and not _interprets():
         raise UnavailableAttentionError(name, f"needs a GPU and this shard runs on {device}: add one")
+    if device.type == "cuda" and dtype is torch.float32:
+        raise UnavailableAttentionError(
+            name, "computes in bfloat16 and float16 on a GPU: set --dtype bfloat16"
+        )
 
 
 def _interprets() -> bool:
