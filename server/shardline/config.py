@@ -71,7 +71,12 @@ def add_serve_arguments(parser: argparse.ArgumentParser) -> None:
     add("--world-size", type=_whole(1), default=1, help="shards that hold the model together")
     add("--master-addr", default="127.0.0.1", help="where the ranks meet")
     add("--master-port", type=_whole(1), default=29500, help="where the ranks meet")
-    add("--dtype", choices=DTYPES, default="auto", help="auto: float32 on the CPU, the model's own on a GPU")
+    add(
+        "--dtype",
+        choices=DTYPES,
+        default="auto",
+        help="auto: float32 on a CPU, on a GPU the model's own and bfloat16 for one in float32",
+    )
     add(
         "--device",
         default="auto",

@@ -1,10 +1,14 @@
-"""What --attention may name, and what is said when a backend cannot run here."""
+"""What --attention and --dtype may name, what is chosen, and what is said when a backend cannot run here."""
 
 import pytest
 import torch
 
+from shardline import assembly
 from shardline.attention import registry
 from shardline.attention.registry import UnavailableAttentionError, UnknownAttentionError, check_attention
+from shardline.config import ShardConfig
+from shardline.models.config import parse_config
+from support.models import COMMON
 
 CPU = torch.device("cpu")
 
@@ -38,3 +42,25 @@ def test_our_kernels_do_not_compute_float32_on_a_gpu(monkeypatch):
     with pytest.raises(UnavailableAttentionError, match="set --dtype bfloat16, or choose torch"):
         check_attention("triton", torch.device("cuda"), torch.float32)
     check_attention("torch", torch.device("cuda"), torch.float32)
+
+
+@pytest.mark.parametrize(
+    ("asked", "own", "chosen"),
+    [
+        ("auto", "float32", torch.bfloat16),
+        ("auto", "float16", torch.float16),
+        ("auto", "bfloat16", torch.bfloat16),
+        ("float32", "bfloat16", torch.float32),
+    ],
+)
+def test_what_serves_on_a_gpu_follows_from_the_type(monkeypatch, tmp_path, asked, own, chosen):
+    monkeypatch.setattr(assembly, "has_module", lambda name: True)
+    monkeypatch.setattr(registry, "has_module", lambda name: True)
+    model = parse_config({**COMMON, "model_type": "llama", "torch_dtype": own})
+    config = ShardConfig(tmp_path, "unused", dtype=asked)
+    choices = assembly.choose(config, model, torch.device("cuda"))
+    assert choices.dtype is chosen
+    best = "torch" if chosen is torch.float32 else "triton"
+    assert (choices.ops, choices.attention) == (best, best)
+    on_cpu = assembly.choose(ShardConfig(tmp_path, "unused"), model, CPU)
+    assert (on_cpu.dtype, on_cpu.ops, on_cpu.attention) == (torch.float32, "cpu", "torch")
