@@ -56,7 +56,9 @@ def test_our_kernels_do_not_compute_float32_on_a_gpu(monkeypatch):
 def test_what_serves_on_a_gpu_follows_from_the_type(monkeypatch, tmp_path, asked, own, chosen):
     monkeypatch.setattr(assembly, "has_module", lambda name: True)
     monkeypatch.setattr(registry, "has_module", lambda name: True)
-    model = parse_config({**COMMON, "model_type": "llama", "torch_dtype": own})
+    model = parse_config(
+        {**COMMON, "architectures": ["LlamaForCausalLM"], "model_type": "llama", "torch_dtype": own}
+    )
     config = ShardConfig(tmp_path, "unused", dtype=asked)
     choices = assembly.choose(config, model, torch.device("cuda"))
     assert choices.dtype is chosen
