@@ -97,9 +97,9 @@ pictures: $(STAMPS)/installed $(STAMPS)/test-tools ## make the pictures of the p
 	@$(EXPORT_DEMO_MODEL)
 	$(PY) integration-tests/pictures.py docs/pictures
 
-test-gpu: $(STAMPS)/installed $(STAMPS)/test-tools ## run the kernels' tests and the agreement with the oracle on the GPU of this machine
+test-gpu: $(STAMPS)/installed $(STAMPS)/test-tools ## run the kernels' tests and the agreement with the oracle on this machine's GPU, and those of two GPUs where there are two
 	@$(EXPORT_DEMO_MODEL)
-	$(PY) -m pytest -s server/tests/kernels server/tests/test_gpu_agreement.py $(PYTEST_ARGS)
+	$(PY) -m pytest -s server/tests/kernels server/tests/test_gpu_agreement.py server/tests/test_parallel_gpu.py $(PYTEST_ARGS)
 
 lint: $(STAMPS)/test-tools ## check formatting, clippy and ruff (`make format` mends most of it)
 	@cargo fmt --all --check && cargo fmt --manifest-path router/fuzz/Cargo.toml --check || { echo "Mend it with: make format"; exit 1; }

@@ -315,4 +315,3 @@ def _capture(
     else:
         graphs.capture_usual()
         graphs.seal()
-        log.info("the usual steps are captured")
