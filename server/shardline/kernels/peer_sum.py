@@ -189,23 +189,26 @@ class PeerSums:
 
         Every rank has to call it.
         """
-        device, best, rows = self._counts.device, 0, 1
-        while rows <= MOST_ROWS:
-            partial = torch.zeros((rows, self._hidden), dtype=dtype, device=device)
-            stream, gamma = torch.zeros_like(partial), partial[0].clone()
+        rows = 1
+        while rows <= MOST_ROWS and self._is_faster(rows, group, dtype):
+            rows *= 2
+        self.most_rows = rows // 2
 
-            def ours(partial: torch.Tensor = partial, stream: torch.Tensor = stream) -> None:
-                self(partial, stream, gamma, 1e-6)  # noqa: B023
+    def _is_faster(self, rows: int, group: ParallelGroup, dtype: torch.dtype) -> bool:
+        """On all ranks."""
+        device = self._counts.device
+        partial = torch.zeros((rows, self._hidden), dtype=dtype, device=device)
+        stream, gamma = torch.zeros_like(partial), partial[0].clone()
 
-            def others(partial: torch.Tensor = partial, stream: torch.Tensor = stream) -> None:
-                total = group.sum(partial)
-                rms_norm(stream, gamma, 1e-6, total, delta=total)  # noqa: B023
+        def ours() -> None:
+            self(partial, stream, gamma, 1e-6)
 
-            slower_by_us = int(time_us(ours, device) - time_us(others, device))
-            if not group.minimum(int(slower_by_us <= 0), device):
-                break
-            best, rows = rows, rows * 2
-        self.most_rows = best
+        def others() -> None:
+            total = group.sum(partial)
+            rms_norm(stream, gamma, 1e-6, total, delta=total)
+
+        slower_us = time_us(ours, device) - time_us(others, device)
+        return bool(group.minimum(int(slower_us <= 0), device))
 
 
 def memory_bytes(hidden: int, world_size: int) -> int:
