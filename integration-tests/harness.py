@@ -111,6 +111,26 @@ class Server:
         self.wait_log(r"\Z")
         return code
 
+    def shard(self, rank: int) -> int | None:
+        """The process of a rank, where there is one."""
+        for pid in children(self.process.pid):
+            with contextlib.suppress(OSError):
+                words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+                if b"serve" in words and words[words.index(b"--rank") + 1] == str(rank).encode():
+                    return pid
+        return None
+
+    def kill_every_shard(self) -> int:
+        """Kills shard 0 as often as it is started, until the server ends; says how often."""
+        killed: set[int] = set()
+        while self.process.poll() is None:
+            victim = self.shard(0)
+            if victim is not None and victim not in killed:
+                killed.add(victim)
+                os.kill(victim, signal.SIGKILL)
+            os.sched_yield()
+        return len(killed)
+
     def client(self, **options: object) -> httpx.Client:
         return httpx.Client(base_url=self.base_url, timeout=120, **options)
 

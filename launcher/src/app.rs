@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use crate::console::Console;
 use crate::devices::Devices;
+use crate::ends::{Ended, Failure};
 use crate::flags::Flags;
 use crate::health::reachable;
 use crate::logging;
@@ -15,7 +16,7 @@ use crate::preflight::Preflight;
 use crate::problem::Problems;
 use crate::runtime_report::runtime_report;
 use crate::settings::{Note, Settings};
-use crate::supervise::{Circumstances, Ended, Failure, run};
+use crate::supervise::{Circumstances, run};
 
 /// Exit code of a start that was refused.
 const USAGE: u8 = 2;

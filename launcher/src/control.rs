@@ -30,6 +30,13 @@ pub enum Message<'a> {
         /// Always true.
         drain: bool,
     },
+    /// The shards' processes are dead, and new ones start.
+    Replaced {
+        /// Which group of them it is now.
+        replaced: u64,
+        /// Why the last one is dead.
+        cause: &'a str,
+    },
     /// It is over.
     Failed {
         /// One sentence for a person.
@@ -87,6 +94,12 @@ mod tests {
                 model_path: Path::new("/models/one"),
             })
             .unwrap();
+        control
+            .send(&Message::Replaced {
+                replaced: 2,
+                cause: "shard-1 was killed",
+            })
+            .unwrap();
         control.send(&Message::Drain { drain: true }).unwrap();
         control
             .send(&Message::Failed {
@@ -100,6 +113,7 @@ mod tests {
             [
                 r#"{"phase":"download","message":"1 of 2 files"}"#,
                 r#"{"model_path":"/models/one"}"#,
+                r#"{"replaced":2,"cause":"shard-1 was killed"}"#,
                 r#"{"drain":true}"#,
                 r#"{"failed":"shard-0 ended"}"#,
             ]

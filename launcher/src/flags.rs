@@ -199,6 +199,10 @@ pub struct RouterFlags {
     /// Seconds that running requests get to finish after SIGTERM or Ctrl-C.
     #[arg(short, long, env, default_value_t = 90)]
     pub graceful_termination_timeout: u64,
+    /// Seconds after which a step without an answer means that the shards hang: they are replaced, and
+    /// running requests go on.
+    #[arg(long, env, default_value_t = 600, value_parser = value_parser!(u64).range(1..))]
+    pub step_timeout: u64,
     /// Keep the KV cache of prompts for later requests that begin alike [default: true].
     #[arg(long, env, value_parser = BoolishValueParser::new())]
     pub prefix_caching: Option<bool>,

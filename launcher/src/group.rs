@@ -10,17 +10,23 @@ use nix::sys::signal::Signal;
 
 use crate::console::Console;
 use crate::control::{Message, bounded};
+use crate::ends::{Ended, Failure};
 use crate::plan::ProcessSpec;
 use crate::process::{CannotStart, Process, STOP_PATIENCE, describe_end};
 use crate::signals::Signals;
-use crate::supervise::{Ended, Failure};
 
 /// The processes of a server.
 #[derive(Debug)]
 pub struct Group {
     router: Process,
     shards: Vec<Process>,
+    /// Which group of shards it is: 1, and one more each time it is replaced.
+    number: u64,
 }
+
+/// How long shards that are replaced get to say what went wrong: one that waits for a dead one would
+/// wait for ever.
+const LAST_WORDS_PATIENCE: Duration = Duration::from_secs(1);
 
 /// Why the wait for the router to finish is over.
 enum Finish {
@@ -36,6 +42,7 @@ impl Group {
         Ok(Self {
             router: Process::start(router, console)?,
             shards: Vec::new(),
+            number: 1,
         })
     }
 
@@ -61,6 +68,29 @@ impl Group {
         }
     }
 
+    /// Which group of shards runs.
+    pub fn number(&self) -> u64 {
+        self.number
+    }
+
+    /// Ends the shards alone; those that are added next are another group.
+    pub async fn end_shards(&mut self) {
+        self.stop_shards(LAST_WORDS_PATIENCE).await;
+        self.shards.clear();
+        self.number += 1;
+    }
+
+    /// Tells the router that its shards are dead and that it is to wait for new ones.
+    pub fn tell_replaced(&mut self, cause: &str) {
+        let message = Message::Replaced {
+            replaced: self.number,
+            cause: bounded(cause),
+        };
+        if let Err(error) = self.router.send(&message) {
+            tracing::error!("the router does not listen to its control pipe: {error}");
+        }
+    }
+
     /// Waits for the first child to end: 0 is the router, then the shards. May be dropped and called again.
     pub async fn first_exit(&mut self) -> (usize, ExitStatus) {
         let waits = std::iter::once(&mut self.router)
@@ -79,6 +109,7 @@ impl Group {
         Failure::Died {
             who: child.role.to_string(),
             how: describe_end(status),
+            why: None,
             last_words: child.last_words().await,
         }
     }
@@ -114,7 +145,7 @@ impl Group {
             Ok(Ended::CutOff) => self.kill().await,
             Ok(Ended::Drained) => {
                 self.router.kill().await;
-                self.stop_shards().await;
+                self.stop_shards(STOP_PATIENCE).await;
             }
             Err(failure) => self.fail(&failure.summary()).await,
         }
@@ -122,7 +153,7 @@ impl Group {
     }
 
     async fn finish(&mut self, grace: Duration, signals: &mut Signals) -> Finish {
-        let Self { router, shards } = self;
+        let Self { router, shards, .. } = self;
         // The router keeps to the time by itself and then has some seconds to write its last answers; this
         // is for one that does not.
         let mut time_is_up = pin!(tokio::time::sleep(grace + 2 * STOP_PATIENCE));
@@ -150,11 +181,11 @@ impl Group {
             let _ = tokio::time::timeout(STOP_PATIENCE, self.router.wait()).await;
         }
         self.router.stop(STOP_PATIENCE).await;
-        self.stop_shards().await;
+        self.stop_shards(STOP_PATIENCE).await;
     }
 
-    async fn stop_shards(&mut self) {
-        join_all(self.shards.iter_mut().map(|shard| shard.stop(STOP_PATIENCE))).await;
+    async fn stop_shards(&mut self, patience: Duration) {
+        join_all(self.shards.iter_mut().map(|shard| shard.stop(patience))).await;
     }
 
     async fn kill(&mut self) {

@@ -1,17 +1,30 @@
-//! Asks the router whether it is ready, on a socket of its own: the port may speak TLS, and a crowd
-//! on it must not look like a router that does not serve.
+//! Asks the router how it is, on a socket of its own: the port may speak TLS, and a crowd on it must
+//! not look like a router that does not serve.
 
+use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
 use std::time::Duration;
 
+use serde::Deserialize;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 
-/// How often the router is asked.
-const INTERVAL: Duration = Duration::from_millis(100);
 /// How long one answer may take.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// Far more than an answer's bytes.
+const ANSWER_LIMIT: u64 = 64 << 10;
+
+/// What the router says of the shards.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+pub struct Told {
+    /// Which group of them it serves or awaits.
+    pub group: u64,
+    /// Whether they serve requests.
+    pub serving: bool,
+    /// Why they are of no use though they live.
+    pub stuck: Option<String>,
+}
 
 /// The address under which this machine reaches a server that listens on `listening`.
 pub fn reachable(listening: IpAddr, port: u16) -> SocketAddr {
@@ -23,24 +36,26 @@ pub fn reachable(listening: IpAddr, port: u16) -> SocketAddr {
     SocketAddr::new(address, port)
 }
 
-/// Returns when `GET /health` answers 200.
-pub async fn ready(router: &Path) {
+/// The router's next answer, not before `pause` is over. May be dropped and called again.
+pub async fn ask(router: &Path, pause: Duration) -> Told {
     loop {
-        if let Ok(Ok(true)) = tokio::time::timeout(PATIENCE, is_healthy(router)).await {
-            return;
+        tokio::time::sleep(pause).await;
+        if let Ok(Ok(told)) = tokio::time::timeout(PATIENCE, answer(router)).await {
+            return told;
         }
-        tokio::time::sleep(INTERVAL).await;
     }
 }
 
-async fn is_healthy(router: &Path) -> std::io::Result<bool> {
+async fn answer(router: &Path) -> io::Result<Told> {
     let mut stream = UnixStream::connect(router).await?;
     stream
-        .write_all(b"GET /health HTTP/1.1\r\nhost: router\r\nconnection: close\r\n\r\n")
+        .write_all(b"GET /group HTTP/1.1\r\nhost: router\r\nconnection: close\r\n\r\n")
         .await?;
-    let mut status = [0; "HTTP/1.1 200".len()];
-    stream.read_exact(&mut status).await?;
-    Ok(status.starts_with(b"HTTP/1.") && status.ends_with(b" 200"))
+    let mut answer = Vec::new();
+    stream.take(ANSWER_LIMIT).read_to_end(&mut answer).await?;
+    let head = answer.windows(4).position(|bytes| bytes == b"\r\n\r\n");
+    let body = head.map_or(&answer[..], |end| &answer[end + 4..]);
+    serde_json::from_slice(body).map_err(io::Error::from)
 }
 
 #[cfg(test)]
@@ -60,26 +75,28 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn only_200_is_ready() {
+    async fn what_is_no_answer_is_asked_again() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("health");
         let listener = UnixListener::bind(&path).unwrap();
         let server = async {
-            let mut answered = 0;
-            for status in ["503 Service Unavailable", "200 OK"] {
+            for answer in [
+                "HTTP/1.1 404 Not Found\r\n\r\n",
+                "HTTP/1.1 200 OK\r\n\r\n{\"group\": 2, \"serving\": false, \"stuck\": \"step 1\"}",
+            ] {
                 let (mut stream, _) = listener.accept().await.unwrap();
                 let mut request = [0; 512];
                 let count = stream.read(&mut request).await.unwrap();
-                assert!(request[..count].starts_with(b"GET /health HTTP/1.1\r\n"));
-                stream
-                    .write_all(format!("HTTP/1.1 {status}\r\n\r\n").as_bytes())
-                    .await
-                    .unwrap();
-                answered += 1;
+                assert!(request[..count].starts_with(b"GET /group HTTP/1.1\r\n"));
+                stream.write_all(answer.as_bytes()).await.unwrap();
             }
-            answered
         };
-        let (answered, ()) = tokio::join!(server, ready(&path));
-        assert_eq!(answered, 2);
+        let ((), told) = tokio::join!(server, ask(&path, Duration::ZERO));
+        let expected = Told {
+            group: 2,
+            serving: false,
+            stuck: Some("step 1".to_owned()),
+        };
+        assert_eq!(told, expected);
     }
 }

@@ -158,6 +158,7 @@ fn engine(flags: &Flags) -> EngineConfig {
         prefix_caching: flags.prefix_caching,
         overlap_depth: flags.overlap_depth,
         recovery_grace: Duration::from_secs(flags.shard_recovery_timeout),
+        supervised: flags.control_fd.is_some(),
         step_timeout: Duration::from_secs(flags.step_timeout),
         ..EngineConfig::new(&flags.shard_uds_path, flags.num_shard)
     }

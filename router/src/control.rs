@@ -30,11 +30,19 @@ pub enum Order {
     Drain,
     /// It is over, with its cause.
     Failed(String),
+    /// The shards' processes are dead, and new ones start.
+    Replaced {
+        /// Which group it is now; the first is 1.
+        group: u64,
+        /// Why the last one is dead.
+        cause: String,
+    },
     /// The launcher is gone: end at once.
     Gone,
 }
 
-/// A line as it travels; exactly one of the fields (and the message of a phase) is there.
+/// A line as it travels; exactly one of the fields (and the message of a phase or the cause of new
+/// shards) is there.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 struct Line {
@@ -43,6 +51,8 @@ struct Line {
     model_path: Option<PathBuf>,
     drain: bool,
     failed: Option<String>,
+    replaced: Option<u64>,
+    cause: String,
 }
 
 /// Reads one line; `None` for what this version does not know, which a later launcher may send.
@@ -52,6 +62,11 @@ fn parse(line: &[u8]) -> Option<Order> {
         Line {
             failed: Some(cause), ..
         } => Some(Order::Failed(cause)),
+        Line {
+            replaced: Some(group),
+            cause,
+            ..
+        } => Some(Order::Replaced { group, cause }),
         Line { drain: true, .. } => Some(Order::Drain),
         Line {
             model_path: Some(path),
@@ -123,6 +138,7 @@ mod tests {
             "{\"from\":\"the future\"}\n",
             "no JSON\n",
             "{\"model_path\":\"/models/one\"}\n",
+            "{\"replaced\":2,\"cause\":\"shard-1 was killed\"}\n",
             "{\"drain\":true}\n",
             "{\"failed\":\"shard-0 ended\"}\n",
         );
@@ -138,6 +154,10 @@ mod tests {
                 message: "1 of 2".to_owned(),
             },
             Order::ModelPath("/models/one".into()),
+            Order::Replaced {
+                group: 2,
+                cause: "shard-1 was killed".to_owned(),
+            },
             Order::Drain,
             Order::Failed("shard-0 ended".to_owned()),
             Order::Gone,

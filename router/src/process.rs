@@ -275,6 +275,7 @@ impl Supervisor {
             Order::ModelPath(path) => self.load_text(path),
             Order::Drain => self.drain(),
             Order::Failed(cause) => self.engine.fail(cause).await,
+            Order::Replaced { group, cause } => self.engine.replaced(group, cause).await,
             Order::Gone => return Err(Failure::LauncherGone),
         }
         Ok(())

@@ -187,6 +187,16 @@ impl Launcher {
             .collect()
     }
 
+    /// Sends a signal to a child's latest process.
+    pub fn signal_child(&self, who: &str, signal: Signal) {
+        let mut entries = self.diary().into_iter().rev();
+        let start = entries
+            .find(|entry| entry["who"] == who && entry["what"] == "start")
+            .unwrap();
+        let pid = start["pid"].as_i64().unwrap();
+        kill(Pid::from_raw(pid.try_into().unwrap()), signal).unwrap();
+    }
+
     /// A child's first entry.
     pub fn started(&self, who: &str) -> Value {
         let mut entries = self.diary().into_iter();

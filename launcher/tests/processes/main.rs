@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod launcher;
+mod restarts;
 
 use std::collections::HashSet;
 use std::net::{TcpListener, TcpStream};

@@ -125,7 +125,8 @@ pub struct Flags {
     /// Seconds that running requests get to finish after SIGTERM or Ctrl-C.
     #[arg(short, long, env, default_value_t = 90)]
     pub graceful_termination_timeout: u64,
-    /// Seconds that running requests wait for lost shards to come back.
+    /// Seconds that running requests wait for lost shards to come back by themselves. A launcher then
+    /// replaces them, and they are awaited for as long as it takes.
     #[arg(long, env, default_value_t = 60)]
     pub shard_recovery_timeout: u64,
     /// Seconds after which a step without an answer means that its shards are lost.

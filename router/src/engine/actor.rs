@@ -3,30 +3,26 @@
 //! ## Connecting → Serving → Recovering → Serving …, and from each → Ended
 //! - Connecting: until every shard is ready; submissions are refused with the phase.
 //! - Serving: steps out, outcomes in. A lost group leads to Recovering.
-//! - Recovering: sequences wait with the tokens they have; a group that comes back within the
-//!   grace time goes on with them in a new session.
+//! - Recovering: sequences wait with the tokens they have; a group that comes back, by itself or
+//!   because its launcher has replaced it, goes on with them in a new session (see `patience`).
 //! - Ended: drained, failed, or all handles are gone.
+
+mod recovery;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use shardline_scheduler::{InvariantViolation, ProtocolError, Scheduler};
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::{sleep, sleep_until};
+use tokio::time::sleep_until;
 
 use crate::engine::api::{EngineState, SubmitError};
 use crate::engine::config::EngineConfig;
 use crate::engine::core::Core;
 use crate::engine::handle::{Board, Command};
-use crate::engine::sizing::{same_model, size};
-use crate::shard::{GroupError, GroupInfo, GroupOptions, Phase, ShardGroup, Start};
-
-/// Between two tries to connect when the shards were there and then were not.
-const RECONNECT_PAUSE: Duration = Duration::from_millis(200);
-
-/// Sessions in a row that may be lost without a single outcome before the engine gives up: a step
-/// that kills the shards would kill them for ever.
-const MAX_FRUITLESS_SESSIONS: u32 = 3;
+use crate::engine::patience::Patience;
+use crate::engine::sizing::size;
+use crate::shard::{GroupError, GroupInfo, ShardGroup};
 
 /// Why the actor is over.
 #[derive(Debug)]
@@ -46,6 +42,8 @@ enum Loss {
     Group(#[from] GroupError),
     #[error("shard 0 answered what was not asked: {0}")]
     Protocol(#[from] ProtocolError),
+    #[error("{0}")]
+    Replaced(String),
     /// A defect; a new session begins with a state that is right.
     #[error(transparent)]
     Invariant(#[from] InvariantViolation),
@@ -63,6 +61,12 @@ impl<E: Into<Loss>> From<E> for Stop {
     }
 }
 
+/// The launcher's word that a group is dead and the next one starts.
+struct Replacement {
+    group: u64,
+    cause: String,
+}
+
 struct Draining {
     deadline: Instant,
     done: Vec<oneshot::Sender<()>>,
@@ -77,6 +81,8 @@ pub(super) struct Actor {
     draining: Option<Draining>,
     epoch: u64,
     fruitless_sessions: u32,
+    /// Told, and not yet acted upon.
+    replacement: Option<Replacement>,
 }
 
 impl Actor {
@@ -93,6 +99,7 @@ impl Actor {
             draining: None,
             epoch,
             fruitless_sessions: 0,
+            replacement: None,
         }
     }
 
@@ -135,13 +142,13 @@ impl Actor {
                 Command::Drain { done, .. } => {
                     let _ = done.send(());
                 }
-                Command::Fail { .. } => {}
+                Command::Fail { .. } | Command::Replaced { .. } => {}
             }
         }
     }
 
     async fn live(&mut self) -> End {
-        let (mut group, info) = match self.connect(None).await {
+        let (mut group, info) = match self.connect(Patience::FirstStart).await {
             Ok(connected) => connected,
             Err(end) => return end,
         };
@@ -191,42 +198,6 @@ impl Actor {
         }
     }
 
-    /// Waits for the group, until `deadline` when there is one, and takes commands meanwhile.
-    async fn connect(&mut self, deadline: Option<Instant>) -> Result<(ShardGroup, GroupInfo), End> {
-        let options = GroupOptions {
-            shard_uds_path: self.config.shard_uds_path.clone(),
-            num_shard: self.config.num_shard,
-        };
-        loop {
-            self.epoch += 1;
-            let (board, epoch) = (self.board.clone(), self.epoch);
-            let on_start = |start: Start| report(&board, &start);
-            let mut connecting = Box::pin(ShardGroup::connect(&options, epoch, on_start));
-            let error = loop {
-                let cancellations = self.board.cancellations.clone();
-                tokio::select! {
-                    connected = &mut connecting => match connected {
-                        Ok(connected) => return Ok(connected),
-                        Err(error) => break error,
-                    },
-                    command = self.commands.recv() => self.take(command)?,
-                    () = cancellations.requested() => self.cancel_requested(),
-                    () = until(deadline) => {
-                        return Err(End::Failed("the shards did not come back in time".to_owned()));
-                    }
-                }
-                if self.is_drained() {
-                    return Err(End::Drained);
-                }
-            };
-            if !error.may_pass() {
-                return Err(End::Failed(error.to_string()));
-            }
-            tracing::debug!(%error, "the shards are not there yet");
-            sleep(RECONNECT_PAUSE).await;
-        }
-    }
-
     /// Serves until the session or the engine ends.
     async fn serve(&mut self, group: &mut ShardGroup) -> Stop {
         let mut outcomes: u64 = 0;
@@ -249,6 +220,9 @@ impl Actor {
     ) -> Result<std::convert::Infallible, Stop> {
         loop {
             self.take_waiting_commands().map_err(Stop::End)?;
+            if let Some(replacement) = &self.replacement {
+                return Err(Loss::Replaced(replacement.cause.clone()).into());
+            }
             self.turn(group)?;
             if self.is_drained() {
                 return Err(Stop::End(End::Drained));
@@ -310,6 +284,10 @@ impl Actor {
                 Ok(())
             }
             Some(Command::Fail { cause }) => Err(End::Failed(cause)),
+            Some(Command::Replaced { group, cause }) => {
+                self.replacement = Some(Replacement { group, cause });
+                Ok(())
+            }
             None => Err(End::Abandoned),
         }
     }
@@ -362,36 +340,11 @@ impl Actor {
         }
     }
 
-    /// Waits for the group to come back and lets every sequence go on.
-    async fn recover(&mut self, loss: &Loss, before: &GroupInfo) -> Result<ShardGroup, End> {
-        let cause = loss.to_string();
-        tracing::warn!(%cause, "the shards are lost");
-        if self.fruitless_sessions >= MAX_FRUITLESS_SESSIONS {
-            return Err(End::Failed(cause));
-        }
+    fn cancel_all(&mut self) {
         if let Some(core) = &mut self.core {
-            core.reset(before.num_blocks);
+            core.cancel_all();
             core.deliver();
         }
-        if self.draining.is_none() {
-            self.board
-                .state
-                .send_replace(EngineState::Recovering { cause: cause.clone() });
-        }
-        let deadline = Instant::now() + self.config.recovery_grace;
-        let (group, after) = self.connect(Some(deadline)).await.map_err(|end| match end {
-            End::Failed(why) => End::Failed(format!("{cause}; {why}")),
-            other => other,
-        })?;
-        if !same_model(before, &after) {
-            return Err(End::Failed(format!("{cause}; another model came back")));
-        }
-        if let Some(core) = &mut self.core {
-            core.reset(after.num_blocks);
-        }
-        self.open();
-        tracing::info!("the shards are back");
-        Ok(group)
     }
 }
 
@@ -404,42 +357,9 @@ impl Draining {
     }
 }
 
-/// Shows how far the shards' start is, as long as the engine has not served yet. While there is no
-/// shard to ask, what the launcher said last stands: it may be downloading.
-fn report(board: &Board, start: &Start) {
-    if start.phase == Phase::Starting && start.message.is_empty() {
-        return;
-    }
-    board.report_phase(start.phase.name(), &start.message);
-}
-
 async fn until(deadline: Option<Instant>) {
     match deadline {
         Some(deadline) => sleep_until(deadline.into()).await,
         None => std::future::pending().await,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::engine::handle::handle;
-
-    #[test]
-    fn shards_that_are_not_there_do_not_hide_the_download() {
-        let (handle, board, _commands) = handle(1);
-        let shown = || match handle.state() {
-            EngineState::Starting { phase, .. } => phase,
-            other => panic!("{other:?}"),
-        };
-        let start = |phase| Start {
-            phase,
-            message: String::new(),
-        };
-        handle.report_phase("download", "1 of 2 files");
-        report(&board, &start(Phase::Starting));
-        assert_eq!(shown(), "download");
-        report(&board, &start(Phase::Loading));
-        assert_eq!(shown(), "loading");
     }
 }

@@ -21,6 +21,8 @@ pub enum EngineState {
     Recovering {
         /// What was lost and why.
         cause: String,
+        /// Its processes may still live but are of no use: whoever supervises must replace them.
+        stuck: bool,
     },
     /// No new requests; running ones finish.
     Draining,

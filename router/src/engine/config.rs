@@ -26,8 +26,11 @@ pub struct EngineConfig {
     pub prefix_caching: bool,
     /// Most steps that are out at the same time; 1 is no overlap.
     pub overlap_depth: u32,
-    /// How long a lost shard group is awaited before its streams end.
+    /// How long a lost shard group is awaited before its streams end or, where it is supervised, before
+    /// new shards are asked for.
     pub recovery_grace: Duration,
+    /// Whether a launcher replaces lost shards, or says that it does not.
+    pub supervised: bool,
     /// How long a step may take before its group counts as lost.
     pub step_timeout: Duration,
 }
@@ -48,6 +51,7 @@ impl EngineConfig {
             prefix_caching: true,
             overlap_depth: 2,
             recovery_grace: Duration::from_secs(60),
+            supervised: false,
             step_timeout: Duration::from_secs(600),
         }
     }

@@ -1,5 +1,6 @@
 //! What the rest of the router holds of the engine.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -34,6 +35,8 @@ pub(super) enum Command {
     },
     /// Whoever supervises knows that this cannot work any more.
     Fail { cause: String },
+    /// Every process of the last group is dead; those of this one start.
+    Replaced { group: u64, cause: String },
 }
 
 /// What the actor shows to all handles.
@@ -44,6 +47,9 @@ pub(super) struct Board {
     pub(super) stats: Mutex<EngineStats>,
     pub(super) cancellations: Arc<Cancellations>,
     pub(super) compilers: Compilers,
+    /// Which group of processes is served or awaited. Written only when the state says that the one
+    /// before is lost, so whoever reads it before the state never takes the old one for the new.
+    pub(super) group: AtomicU64,
     pub(super) max_concurrent_requests: u32,
 }
 
@@ -91,6 +97,7 @@ pub(super) fn handle(max_concurrent_requests: u32) -> (EngineHandle, Arc<Board>,
         stats: Mutex::default(),
         cancellations: Arc::default(),
         compilers: Compilers::default(),
+        group: AtomicU64::new(1),
         max_concurrent_requests,
     });
     (
@@ -191,6 +198,20 @@ impl EngineHandle {
     /// Shows a start-up phase that happens before the shards answer (`download`).
     pub fn report_phase(&self, phase: &str, message: &str) {
         self.board.report_phase(phase, message);
+    }
+
+    /// Which group of shard processes is served or awaited, counted by whoever starts them, and where
+    /// the engine stands with it.
+    #[must_use]
+    pub fn group(&self) -> (u64, EngineState) {
+        let group = self.board.group.load(Ordering::Acquire);
+        (group, self.state())
+    }
+
+    /// The shards' processes are dead and new ones start, as often as `group` says.
+    pub async fn replaced(&self, group: u64, cause: String) {
+        // An actor that is gone has failed or finished already.
+        let _ = self.commands.send(Command::Replaced { group, cause }).await;
     }
 
     /// Ends the engine for a cause that only its supervisor knows.

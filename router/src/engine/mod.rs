@@ -10,6 +10,7 @@ mod grammars;
 mod handle;
 mod living;
 mod outbox;
+mod patience;
 mod prompt;
 mod sizing;
 mod start;

@@ -123,7 +123,16 @@ impl App {
         )
     }
 
-    /// Health alone, for the launcher.
+    /// Health and the group of shards, for the launcher.
+    pub fn launcher_router(self: &Arc<Self>) -> Router {
+        self.health_router().merge(
+            Router::new()
+                .route("/group", get(health::group))
+                .with_state(self.clone()),
+        )
+    }
+
+    /// Health alone.
     pub fn health_router(self: &Arc<Self>) -> Router {
         Router::new()
             .route("/health", get(health::route))

@@ -450,7 +450,7 @@ fn not_ready(state: &EngineState) -> String {
             format!("The model is not ready yet (phase `{phase}`: {message}); see /health.")
         }
         EngineState::Ready => "The model is not ready; try again.".to_owned(),
-        EngineState::Recovering { cause } => format!("The model is restarting: {cause}; try again."),
+        EngineState::Recovering { cause, .. } => format!("The model is restarting: {cause}; try again."),
         EngineState::Draining => "The server is shutting down; send it to another one.".to_owned(),
         EngineState::Failed { cause } => format!("The model failed: {cause}"),
     }

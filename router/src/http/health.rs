@@ -12,6 +12,17 @@ use crate::http::answer;
 use crate::http::api::Operation;
 use crate::http::app::App;
 
+/// What the launcher is told of the group of shards.
+#[derive(Serialize)]
+struct Group<'a> {
+    /// Which one is served or awaited: 1, and one more each time the launcher replaces it.
+    group: u64,
+    /// Whether it serves requests.
+    serving: bool,
+    /// Why it must be replaced.
+    stuck: Option<&'a str>,
+}
+
 #[derive(Serialize)]
 struct Unhealthy<'a> {
     error: &'static str,
@@ -33,11 +44,25 @@ pub async fn route(State(app): State<Arc<App>>) -> Response {
     }
 }
 
+/// How the group of shards is, for the launcher alone.
+pub async fn group(State(app): State<Arc<App>>) -> Response {
+    let (group, state) = app.engine.group();
+    let told = Group {
+        group,
+        serving: state == EngineState::Ready && app.model.get().is_some(),
+        stuck: match &state {
+            EngineState::Recovering { cause, stuck: true } => Some(cause),
+            _ => None,
+        },
+    };
+    answer::json(serde_json::to_vec(&told).unwrap_or_default())
+}
+
 fn unhealthy(state: &EngineState) -> Response {
     let (phase, message) = match state {
         EngineState::Starting { phase, message } => (phase.as_str(), message.as_str()),
         EngineState::Ready => ("loading", "the tokenizer is loading"),
-        EngineState::Recovering { cause } => ("recovering", cause.as_str()),
+        EngineState::Recovering { cause, .. } => ("recovering", cause.as_str()),
         EngineState::Draining => ("draining", "running requests finish, new ones are refused"),
         EngineState::Failed { cause } => ("failed", cause.as_str()),
     };

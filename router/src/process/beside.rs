@@ -80,7 +80,7 @@ pub(super) fn tell_health(path: Option<&Path>, app: &Arc<App>) -> Result<Beside,
     };
     let listener = UnixListener::bind(path).map_err(failed)?;
     std::fs::set_permissions(path, Permissions::from_mode(0o600)).map_err(failed)?;
-    Ok(Beside::start(http::serve_local(listener, app.health_router())))
+    Ok(Beside::start(http::serve_local(listener, app.launcher_router())))
 }
 
 /// A task that ends with the process's work.

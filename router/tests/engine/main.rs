@@ -10,4 +10,5 @@ mod basics;
 mod failures;
 mod overlap;
 mod refusals;
+mod replaced;
 mod support;
