@@ -86,7 +86,7 @@ def streams_in_their_midst(server: Server, victim: int) -> list[Stream]:
         (1, signal.SIGKILL, ()),
         (2, signal.SIGKILL, ()),
         # It never ends by itself: only the answer that does not come tells.
-        (2, signal.SIGSTOP, ("--step-timeout", "3")),
+        (2, signal.SIGSTOP, ("--step-timeout", "8")),
     ],
 )
 def test_streams_go_on_when_a_rank_is_lost(
