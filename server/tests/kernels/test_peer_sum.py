@@ -3,6 +3,8 @@
 import pytest
 import torch
 
+pytest.importorskip("triton")
+
 from shardline.dist.peers import PeerMemory
 from shardline.kernels.peer_sum import MOST_ROWS, PeerSums, memory_bytes
 
