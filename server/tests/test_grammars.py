@@ -1,7 +1,6 @@
 """Sequences that follow grammars, beside others, on a tiny random model with a token a byte."""
 
 import json
-import socket
 import threading
 from dataclasses import replace
 
@@ -19,7 +18,7 @@ from shardline.sampling.masks import apply_masks
 from support.byte_tokens import END, make_with_tokenizer, text_of
 from support.driver import Request, i32, tokens_of, u64
 from support.models import VOCABULARY, oracle_logits, start
-from support.ranks import Ranks
+from support.ranks import Ranks, free_port
 
 GREEDY = SamplingParameters(temperature=0.0)
 DRAWN = SamplingParameters(temperature=1.0, top_p=0.95)
@@ -144,12 +143,6 @@ def test_a_grammar_that_cannot_be_followed_ends_alone(folder, grammar):
     assert bad.status == RowStatus.GRAMMAR_ERROR and not bad.tokens
     check_json([good])
     assert free.status == RowStatus.OK and len(free.tokens) == 20
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 class Ahead:

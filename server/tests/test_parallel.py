@@ -1,7 +1,5 @@
 """Several ranks give one rank's tokens, and refuse what they cannot hold together."""
 
-import socket
-
 import pytest
 
 from shardline.config import ShardConfig
@@ -10,15 +8,9 @@ from shardline.models.config import parse_config
 from shardline.models.registry import WorldSizeError, check_supported, working_world_sizes
 from support.driver import Driver, Request, SamplingParameters, tokens_of
 from support.models import COMMON, Tiny, by_name, make, oracle_greedy, prompts, start
-from support.ranks import Ranks
+from support.ranks import Ranks, free_port
 
 NEW_TOKENS = 6
-
-
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
 
 
 def model_config(**changes):

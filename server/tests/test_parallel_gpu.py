@@ -1,13 +1,11 @@
 """Two GPUs beside one: sums over ranks by NCCL and over the peers' memory, captured steps."""
 
-import socket
-
 import pytest
 import torch
 
 from support.driver import Driver, Request, SamplingParameters
 from support.models import by_name, make, prompts, start
-from support.ranks import Ranks
+from support.ranks import Ranks, free_port
 
 NEW_TOKENS = 24
 SETTINGS = {"device": "auto", "dtype": "bfloat16", "max_step_tokens": 64}
@@ -15,12 +13,6 @@ SETTINGS = {"device": "auto", "dtype": "bfloat16", "max_step_tokens": 64}
 CLOSE = 0.15
 
 pytestmark = pytest.mark.skipif(torch.cuda.device_count() < 2, reason="there are fewer than two GPUs")
-
-
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
 
 
 def greedy(driver: Driver, budget: int, logprobs: bool) -> list[Request]:

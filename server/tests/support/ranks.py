@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import socket
 import struct
 import subprocess
 import sys
@@ -26,6 +27,14 @@ def write(stream: BinaryIO, value: object) -> None:
 def read(stream: BinaryIO) -> Any:
     (length,) = struct.unpack("<Q", stream.read(8))
     return pickle.loads(stream.read(length))
+
+
+def free_port() -> int:
+    """A port of this machine that nobody listens on."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port: int = listener.getsockname()[1]
+        return port
 
 
 class Ranks:
