@@ -176,7 +176,8 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--model", choices=sorted(shapes.SHAPES), default="8b")
     parser.add_argument("--decode", default="1,8,32,100,256")
     parser.add_argument("--context", type=int)
-    parser.add_argument("--mixed", default="")
+    parser.add_argument("--mixed", default="", help="tokens of a chunk of prompt, …")
+    parser.add_argument("--mixed-rows", default="100", help="decode rows beside each of these chunks, …")
     parser.add_argument("--prefill", default="", help="SEQUENCES:TOKENS,…")
     parser.add_argument(
         "--asking", default="", help="ROWS:ASKING:ASKING…,…: steps some of whose rows ask for more"
@@ -234,7 +235,9 @@ def main() -> None:
             f"ratio {row.ratio:.2f}",
             flush=True,
         )
-    mixed = mixed_rows(fleet, 100, context, whole_numbers(arguments.mixed)) if arguments.mixed else []
+    mixed = []
+    for count in whole_numbers(arguments.mixed_rows) if arguments.mixed else ():
+        mixed += mixed_rows(fleet, count, context, whole_numbers(arguments.mixed))
     prefills = [
         prefill_row(fleet, name, *map(int, text.split(":")), limits)
         for text in filter(None, arguments.prefill.split(","))

@@ -25,7 +25,7 @@ from shardline.dist.group import ParallelGroup
 from shardline.dist.peers import PeerMemory
 from shardline.kernels.rms_norm import rms_norm
 
-MOST_ROWS = 64
+MOST_ROWS = 512
 _HALVES = 2
 _ELEMENTS_A_WORD = 2
 _WORD_BYTES = 8
