@@ -218,7 +218,8 @@ pub struct ShardFlags {
     /// Number format of weights and activations [default: the model's on a GPU, float32 on a CPU].
     #[arg(long, env)]
     pub dtype: Option<Dtype>,
-    /// Attention backend [default: the best for the device].
+    /// Attention backend: triton, torch, or flash-attn-4 for long prompts on a Hopper GPU [default: the best for
+    /// the device].
     #[arg(long, env, value_parser = NonEmptyStringValueParser::new())]
     pub attention: Option<String>,
     /// Share of the GPU's memory to use, above 0 up to 1 [default: 0.9].

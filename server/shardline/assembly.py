@@ -13,7 +13,7 @@ from functools import partial
 
 import torch
 
-from shardline.attention.registry import check_attention
+from shardline.attention.registry import TGI_KERNELS, check_attention
 from shardline.config import ConfigError, ShardConfig
 from shardline.dist.group import ParallelGroup, Rendezvous
 from shardline.endpoint.frame import Phase, ShardInfo
@@ -191,6 +191,9 @@ def choose(config: ShardConfig, model: ModelConfig, device: torch.device) -> Cho
     elif on_gpu and best != "triton":
         log.warning("float32: torch's own kernels serve, slower; --dtype bfloat16 runs on ours")
     attention = config.attention or best
+    if attention in TGI_KERNELS:
+        log.warning("--attention %s names a kernel of TGI: %s serves", attention, best)
+        attention = best
     check_attention(attention, device, dtype)
     best_ops = "cpu" if device.type == "cpu" and dtype == torch.float32 else best
     return Choices(
@@ -224,7 +227,7 @@ def can_capture(config: ShardConfig, choices: Choices) -> bool:
 
     Between GPUs the ranks talk through NCCL, whose sums are captured with the step.
     """
-    ours = choices.ops == choices.attention == "triton" and choices.device.type == "cuda"
+    ours = choices.ops == "triton" and choices.attention != "torch" and choices.device.type == "cuda"
     return ours and config.cuda_graphs != (0,)
 
 

@@ -96,7 +96,7 @@ def add_serve_arguments(parser: argparse.ArgumentParser) -> None:
     add("--block-size", type=_whole(1), help="tokens of a KV block [the attention backend's best]")
     add("--kv-cache-tokens", type=_whole(1), help="tokens the KV cache holds [what memory allows]")
     add("--cuda-memory-fraction", type=_fraction, default=0.9, help="share of the GPU's memory to use")
-    add("--attention", help="attention backend [the best for the device]")
+    add("--attention", help="attention backend: triton, torch, flash-attn-4 [the best for the device]")
     add("--ops", help="backend of the dense products [the best for the device]")
     add("--load-format", choices=LOAD_FORMATS, default="auto", help="dummy: random weights, for measuring")
     add("--cuda-graphs", type=_sizes, default=(), metavar="N,N,…", help="batch sizes to capture; 0: none")
@@ -134,6 +134,12 @@ def log_level(variables: Mapping[str, str] | None = None) -> str:
         if first in ("debug", "info", "warning", "error")
         else {"trace": "debug", "warn": "warning"}.get(first, "info")
     )
+
+
+def set_unless_given(variables: Mapping[str, str]) -> None:
+    """What libraries read from the environment, where the user has not said otherwise."""
+    for name, value in variables.items():
+        os.environ.setdefault(name, value)
 
 
 def _threads(variables: Mapping[str, str]) -> int | None:

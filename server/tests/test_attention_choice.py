@@ -14,7 +14,9 @@ CPU = torch.device("cpu")
 
 
 def test_an_unknown_name_tells_the_known_ones():
-    with pytest.raises(UnknownAttentionError, match="'flash-attn' is unknown; choose one of torch, triton"):
+    with pytest.raises(
+        UnknownAttentionError, match="'flash-attn' is unknown; choose one of flash-attn-4, torch, triton"
+    ):
         check_attention("flash-attn", CPU, torch.bfloat16)
 
 
@@ -39,9 +41,31 @@ def test_our_kernels_need_a_gpu_or_the_interpreter(monkeypatch, interprets):
 
 def test_our_kernels_do_not_compute_float32_on_a_gpu(monkeypatch):
     monkeypatch.setattr(registry, "has_module", lambda name: True)
-    with pytest.raises(UnavailableAttentionError, match="set --dtype bfloat16, or choose torch"):
+    with pytest.raises(
+        UnavailableAttentionError, match="set --dtype bfloat16, or choose flash-attn-4, torch"
+    ):
         check_attention("triton", torch.device("cuda"), torch.float32)
     check_attention("torch", torch.device("cuda"), torch.float32)
+
+
+@pytest.mark.parametrize(
+    ("device", "dtype", "capability", "packages", "lacks"),
+    [
+        ("cpu", torch.bfloat16, (9, 0), True, "needs a GPU"),
+        ("cuda", torch.float16, (9, 0), True, "set --dtype bfloat16"),
+        ("cuda", torch.bfloat16, (8, 9), True, "run on an H100 or H200"),
+        ("cuda", torch.bfloat16, (9, 0), False, "run `pip install flash-attn-4`"),
+        ("cuda", torch.bfloat16, (9, 0), True, None),
+    ],
+)
+def test_flash_attn_4_tells_what_it_lacks(monkeypatch, device, dtype, capability, packages, lacks):
+    monkeypatch.setattr(registry, "has_module", lambda name: packages or name == "triton")
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
+    if lacks is None:
+        check_attention("flash-attn-4", torch.device(device), dtype)
+        return
+    with pytest.raises(UnavailableAttentionError, match=lacks):
+        check_attention("flash-attn-4", torch.device(device), dtype)
 
 
 @pytest.mark.parametrize(
@@ -66,3 +90,10 @@ def test_what_serves_on_a_gpu_follows_from_the_type(monkeypatch, tmp_path, asked
     assert (choices.ops, choices.attention) == (best, best)
     on_cpu = assembly.choose(ShardConfig(tmp_path, "unused"), model, CPU)
     assert (on_cpu.dtype, on_cpu.ops, on_cpu.attention) == (torch.float32, "cpu", "torch")
+
+
+def test_kernels_of_tgi_become_the_best_there_is(tmp_path, caplog):
+    model = parse_config({**COMMON, "architectures": ["LlamaForCausalLM"], "model_type": "llama"})
+    config = ShardConfig(tmp_path, "unused", attention="flashinfer")
+    assert assembly.choose(config, model, CPU).attention == "torch"
+    assert "--attention flashinfer names a kernel of TGI: torch serves" in caplog.text

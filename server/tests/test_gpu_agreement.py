@@ -19,6 +19,7 @@ import numpy as np
 import pytest
 import torch
 
+from shardline.attention.registry import UnavailableAttentionError, check_attention
 from shardline.endpoint.frame import SamplingParameters
 from support.driver import Driver, Request
 from support.models import start
@@ -50,6 +51,7 @@ ENGINES = (
     Engine("torch", "triton", False),
     Engine("triton", "torch", False),
     Engine("torch", "torch", False),
+    Engine("triton", "flash-attn-4", True),
 )
 
 
@@ -86,6 +88,10 @@ def cases() -> list[Case]:
 @pytest.fixture(scope="module", params=ENGINES, ids=str)
 def driver(request: pytest.FixtureRequest) -> Driver:
     engine: Engine = request.param
+    try:
+        check_attention(engine.attention, torch.device("cuda"), torch.bfloat16)
+    except UnavailableAttentionError as error:
+        pytest.skip(str(error))
     _, made = start(
         demo_file(),
         device="auto",

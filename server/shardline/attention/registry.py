@@ -16,9 +16,14 @@ from shardline.ops.registry import has_module
 def attention_backends() -> dict[str, str]:
     """Name → `module:class`."""
     return {
+        "flash-attn-4": "shardline.attention.flash_attn_4_backend:FlashAttention4",
         "torch": "shardline.attention.torch_backend:TorchAttention",
         "triton": "shardline.attention.triton_backend:TritonAttention",
     }
+
+
+# What TGI calls its kernels: its users' settings go on to work.
+TGI_KERNELS = ("flashinfer", "flashdecoding", "paged", "flashdecoding-ipex")
 
 
 class UnknownAttentionError(ValueError):
@@ -40,16 +45,30 @@ def check_attention(name: str, device: torch.device, dtype: torch.dtype) -> None
     """Raises what the backend called `name` lacks to run on `device` in `dtype`, before anything is loaded."""
     if name not in attention_backends():
         raise UnknownAttentionError(name)
-    if name != "triton":
+    if name == "torch":
         return
     if not has_module("triton"):
         raise UnavailableAttentionError(name, "needs the package triton: run `pip install triton`")
+    if name == "flash-attn-4":
+        _check_flash_attn_4(name, device, dtype)
+        return
     if device.type != "cuda" and not _interprets():
         raise UnavailableAttentionError(name, f"needs a GPU and this shard runs on {device}: add one")
     if device.type == "cuda" and dtype is torch.float32:
         raise UnavailableAttentionError(
             name, "computes in bfloat16 and float16 on a GPU: set --dtype bfloat16"
         )
+
+
+def _check_flash_attn_4(name: str, device: torch.device, dtype: torch.dtype) -> None:
+    if device.type != "cuda":
+        raise UnavailableAttentionError(name, f"needs a GPU and this shard runs on {device}: add one")
+    if dtype is not torch.bfloat16:
+        raise UnavailableAttentionError(name, "computes in bfloat16: set --dtype bfloat16")
+    if torch.cuda.get_device_capability(device)[0] != 9:
+        raise UnavailableAttentionError(name, "is proven on Hopper GPUs alone: run on an H100 or H200")
+    if not has_module("flash_attn.cute"):
+        raise UnavailableAttentionError(name, "needs its package: run `pip install flash-attn-4`")
 
 
 def _interprets() -> bool:

@@ -155,10 +155,10 @@ class TritonAttention(AttentionBackend):
         self, layer: int, qkv: Tensor, norm: HeadNorm | None, metadata: TritonMetadata, out: Tensor
     ) -> None:
         """Rows of more than one token."""
-        rows, cache = metadata.rows, self._cache[layer]
+        rows = metadata.rows
         rope_and_write(
             qkv,
-            cache,
+            self._cache[layer],
             self._geometry,
             rows.query_starts,
             rows.token_rows,
@@ -167,9 +167,14 @@ class TritonAttention(AttentionBackend):
             norm=norm,
             skip_single_token_rows=True,
         )
+        self._attend_chunks(layer, qkv, metadata, out)
+
+    def _attend_chunks(self, layer: int, qkv: Tensor, metadata: TritonMetadata, out: Tensor) -> None:
+        """The same, their keys being in the cache."""
+        rows = metadata.rows
         prefill_attention.prefill_attention(
             qkv,
-            cache,
+            self._cache[layer],
             self._geometry,
             rows.block_tables,
             rows.slots,

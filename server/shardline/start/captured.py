@@ -173,6 +173,7 @@ def start_facts(plan: ShardPlan) -> dict[str, object]:
         **device_facts(plan.device),
         "model": digest(plan.model_config),
         "dtype": str(choices.dtype),
+        "attention": choices.attention,
         "world_size": config.world_size,
         "max_step_tokens": choices.max_step_tokens,
         "max_sequences": choices.max_sequences,

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 
 import torch
 
+from shardline.config import set_unless_given
 from shardline.kernels.compilation import (
     KernelVariant,
     compile_variants,
@@ -70,6 +71,13 @@ def known_variants(record: object) -> list[KernelVariant] | None:
 
 
 def keep_compiled(cache: StartCache) -> None:
-    """Triton's cache lies in ours, unless the user said where."""
-    if cache.folder is not None:
-        keep_kernels_in(cache.folder / "triton")
+    """Triton's cache lies in ours, and that of flash-attn-4, unless the user said where."""
+    if cache.folder is None:
+        return
+    keep_kernels_in(cache.folder / "triton")
+    set_unless_given(
+        {
+            "FLASH_ATTENTION_CUTE_DSL_CACHE_ENABLED": "1",
+            "FLASH_ATTENTION_CUTE_DSL_CACHE_DIR": str(cache.folder / "flash-attn-4"),
+        }
+    )
