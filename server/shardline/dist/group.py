@@ -11,6 +11,7 @@ from datetime import timedelta
 import torch
 from torch import Tensor, distributed
 
+from shardline.dist.agreement import Agreement
 from shardline.dist.peers import PeerMemory
 
 
@@ -26,15 +27,22 @@ class Rendezvous:
 class ParallelGroup:
     """All ranks that hold one model. With one rank every collective is the identity."""
 
-    def __init__(self, rank: int, world_size: int, group: distributed.ProcessGroup | None) -> None:
+    def __init__(
+        self,
+        rank: int,
+        world_size: int,
+        group: distributed.ProcessGroup | None,
+        agreement: Agreement | None,
+    ) -> None:
         self.rank = rank
         self.world_size = world_size
         self._group = group
+        self._agreement = agreement
 
     @classmethod
     def alone(cls) -> ParallelGroup:
         """The group of one rank."""
-        return cls(rank=0, world_size=1, group=None)
+        return cls(rank=0, world_size=1, group=None, agreement=None)
 
     @classmethod
     def connect(
@@ -43,15 +51,19 @@ class ParallelGroup:
         """Waits for all ranks; NCCL between GPUs, gloo between CPUs."""
         if world_size == 1:
             return cls.alone()
+        timeout = timedelta(seconds=rendezvous.timeout_s)
+        store = distributed.TCPStore(
+            rendezvous.address, rendezvous.port, world_size, is_master=rank == 0, timeout=timeout
+        )
         distributed.init_process_group(
             backend="nccl" if device.type == "cuda" else "gloo",
-            init_method=f"tcp://{rendezvous.address}:{rendezvous.port}",
+            store=store,
             rank=rank,
             world_size=world_size,
-            timeout=timedelta(seconds=rendezvous.timeout_s),
+            timeout=timeout,
             device_id=device if device.type == "cuda" else None,
         )
-        return cls(rank, world_size, distributed.group.WORLD)
+        return cls(rank, world_size, distributed.group.WORLD, Agreement(store, rank, world_size))
 
     @property
     def is_first(self) -> bool:
@@ -94,8 +106,12 @@ class ParallelGroup:
         distributed.all_reduce(held, op=distributed.ReduceOp.MIN, group=self._group)
         return int(held.item())
 
+    def agree(self, consent: bool) -> bool:
+        """Whether all ranks consent. Every rank has to call it; no device is waited for."""
+        return consent if self._agreement is None else self._agreement.of_all(consent)
+
     def close(self) -> None:
         """Leaves the group."""
         if self._group is not None:
             distributed.destroy_process_group()
-            self._group = None
+            self._group = self._agreement = None
