@@ -211,12 +211,16 @@ def main() -> int:
         try:
             result["start_to_first_token_s"][model] = round(server.first_token_s(), 2)
             print(f"{model}: start to first token {result['start_to_first_token_s'][model]} s", flush=True)
-            server.settle()
+            # Ranks capture what comes again, and nothing while nothing runs.
+            rounds = 1 if args.shards == 1 else 2
+            if args.shards == 1:
+                server.settle()
             for index, row in enumerate(r for r in rows if r.model == model):
                 if time.monotonic() - begin > args.seconds:
                     print("out of time", flush=True)
                     break
-                load(args.load_tool, server.port, row, row.concurrency, 1000 + index)
+                for round_ in range(rounds):
+                    load(args.load_tool, server.port, row, row.concurrency, 1000 + index + 500 * round_)
                 prompts = 3 * row.concurrency if row.concurrency > 1 else 5
                 stop, seen = threading.Event(), []
                 sampler = threading.Thread(target=sample_gpu, args=(stop, seen))

@@ -61,19 +61,9 @@ def test_no_size_needs_more_memory_than_the_largest(max_rows, most_tokens):
     sizes = GraphSizes(max_rows, most_tokens)
     mixed, decode = sizes.largest()
     assert not mixed.is_decode and decode.is_decode
-    for size in (*sizes.representatives(), *sizes.decode_sizes(), *sizes.of_ranks()):
+    for size in (*sizes.representatives(), *sizes.decode_sizes()):
         largest = decode if size.is_decode else mixed
         assert size.tokens <= largest.tokens and size.rows <= largest.rows
-
-
-def test_ranks_capture_what_a_scheduler_fills_steps_up_to():
-    sizes = GraphSizes(max_rows=512, most_tokens=1024)
-    captured = set(sizes.of_ranks())
-    assert captured >= {*sizes.decode_sizes(), *sizes.representatives()}
-    for decodes in (1, 8, 30, 100, 128, 250, 256):
-        for tokens in (512, 1024):
-            chunk = tokens - decodes
-            assert sizes.of(plan([1] * decodes + [chunk])) in captured or decodes + 1 > 256
 
 
 def test_few_rows_are_likeliest_and_both_kinds_of_steps_take_turns():

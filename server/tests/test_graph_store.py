@@ -20,13 +20,14 @@ class Device:
         self.room -= 1
         return f"graph {key}"
 
-    def work(self):
+    def work(self, agree=bool):
         return GraphWork(
             run=lambda key: self.log.append(f"run {key}"),
             loads=lambda key: key[0],
             capture=self.capture,
             has_room=lambda: self.room > 0,
             settle=lambda: self.log.append("settle"),
+            agree=agree,
         )
 
 
@@ -109,17 +110,6 @@ def test_none_are_captured_where_none_may_be():
     store = GraphStore(device.work(), most=0)
     assert [store.find("a"), store.find("a")] == [None, None]
     assert device.log == []
-
-
-def test_a_sealed_store_keeps_what_it_has():
-    device = Device()
-    store = GraphStore(device.work(), most=8)
-    store.capture("a")
-    store.plan(["b"])
-    store.seal()
-    assert store.find("a") == "graph a"
-    assert [store.find("b"), store.find("b")] == [None, None]
-    assert not store.work_ahead()
 
 
 def test_sizes_that_share_kernels_are_run_once():

@@ -7,6 +7,7 @@ import pytest
 from shardline.endpoint.frame import Frame
 from shardline.runner.errors import ProtocolError
 from shardline.runner.loop import run_steps
+from shardline.start.ahead import STEPS_BETWEEN, AheadAlone, AheadOfRanks
 
 
 class FakeEndpoint:
@@ -158,22 +159,96 @@ def test_without_work_ahead_the_loop_waits_for_frames_alone():
     assert limits[0] is not None and limits[1:] == [None, None, None]
 
 
-def test_between_steps_there_is_work_with_pauses():
-    class Between(FakeRunner):
-        def __init__(self):
-            self.log = []
-            self.left = 2
+class Between(FakeRunner):
+    """Notes steps and what is done beside them. `ahead`: made with the list that its work is noted in."""
 
-        def launch(self, frame):
-            self.log.append(frame.step_id)
-            return super().launch(frame)
+    def __init__(self, ahead):
+        self.log = []
+        self.ahead = ahead(self.log)
 
-        def work_between(self):
-            self.log.append("work")
-            self.left -= 1
-            return self.left > 0
+    def launch(self, frame):
+        self.log.append(frame.step_id)
+        return super().launch(frame)
 
-    times = iter([0.0, 0.010, 0.031, 0.035, 0.040, 0.070, 0.080, 1.0])
-    runner = Between()
-    run_steps(runner, FakeEndpoint([Frame(step) for step in range(1, 7)]), False, clock=lambda: next(times))
-    assert runner.log == [1, 2, "work", 3, 4, "work", 5, 6]
+    def work_ahead(self):
+        return self.ahead.work_ahead()
+
+    def work_between(self):
+        return self.ahead.work_between()
+
+
+class Graphs:
+    """`left` sizes to capture."""
+
+    def __init__(self, log, left):
+        self.log = log
+        self.left = left
+
+    def work_ahead(self):
+        self.log.append("capture")
+        self.left -= 1
+        return self.left > 0
+
+    work_between = work_ahead
+
+
+class Products:
+    """`left` products to measure."""
+
+    def __init__(self, log, left):
+        self.log = log
+        self.left = left
+
+    def work_ahead(self):
+        if not self.left:
+            return False
+        self.log.append("measure")
+        self.left -= 1
+        return True
+
+
+def test_alone_there_is_work_between_steps_with_pauses():
+    times = iter([0.0, 0.010, 0.031, 0.031, 0.040, 0.062, 0.062])
+    runner = Between(lambda log: AheadAlone(Products(log, 0), Graphs(log, 2), clock=lambda: next(times)))
+    run_steps(runner, FakeEndpoint([Frame(step) for step in range(1, 7)]), False)
+    assert runner.log == [1, 2, "capture", 3, 4, "capture", 5, 6]
+    assert next(times, None) is None
+
+
+def test_alone_idle_moments_are_for_products_and_then_for_graphs():
+    runner = Between(lambda log: AheadAlone(Products(log, 2), Graphs(log, 2)))
+    run_steps(runner, Quiet(["nothing"] * 4), False)
+    assert runner.log == ["measure", "measure", "capture", "capture"]
+
+
+def test_ranks_capture_after_the_same_steps_whatever_their_idle_moments_are():
+    def log_of(idle_before):
+        """`idle_before`: steps before which the rank waits for a frame."""
+        frames = []
+        for step in range(1, 5 * STEPS_BETWEEN):
+            frames += ["nothing", Frame(step)] if step in idle_before else [Frame(step)]
+        runner = Between(lambda log: AheadOfRanks(Products(log, 3), Graphs(log, 3)))
+        run_steps(runner, Quiet(frames), False)
+        return runner.log
+
+    busy, idle = log_of(()), log_of((1, 2, STEPS_BETWEEN, STEPS_BETWEEN + 1))
+    places = [busy[at - 1] for at, entry in enumerate(busy) if entry == "capture"]
+    assert places == [STEPS_BETWEEN, 2 * STEPS_BETWEEN, 3 * STEPS_BETWEEN]
+    assert idle.count("measure") == 3 and [entry for entry in idle if entry != "measure"] == busy
+
+
+@pytest.mark.parametrize("threaded", [False, True])
+def test_a_rank_whose_idle_work_is_over_still_works_between_steps(threaded):
+    runner = Between(lambda log: AheadOfRanks(Products(log, 0), Graphs(log, 2)))
+    frames = [Frame(step) for step in range(1, STEPS_BETWEEN + 1)]
+    run_steps(runner, Quiet(["nothing", *frames]), threaded)
+    assert runner.log[-2:] == [STEPS_BETWEEN, "capture"]
+
+
+def test_the_end_of_captures_is_told_once(caplog):
+    caplog.set_level("INFO", "shardline.start")
+    runner = Between(lambda log: AheadAlone(Products(log, 0), Graphs(log, 2)))
+    assert runner.work_ahead()
+    assert not caplog.records
+    assert not runner.work_ahead() and not runner.work_ahead()
+    assert [record.getMessage() for record in caplog.records] == ["the usual steps are captured"]

@@ -9,7 +9,6 @@ products jump in cost, where padding is free.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import zip_longest
 
@@ -32,14 +31,6 @@ _KINDS_OF_ROWS = (1, 2, 8, 16, 32, 64, 128, 256)
 _KINDS_OF_MIXED = (
     *((8, 16), (8, 32), (8, 128), (8, 256), (8, 512), (32, 64), (32, 256), (32, 512)),
     *((128, 128), (128, 256), (128, 512), (128, 640), (256, 512), (256, 768)),
-)
-# Where all sizes have to be captured at start: those of steps that a scheduler fills up to tile edges.
-_KINDS_OF_RANKS = (
-    *((8, tokens) for tokens in (16, 32, 64, 128, 256, 384, 512, 1024)),
-    *((32, tokens) for tokens in (64, 128, 256, 384, 512, 1024)),
-    *((128, tokens) for tokens in (256, 384, 512, 640, 768, 1024)),
-    *((256, tokens) for tokens in (512, 640, 768, 1024)),
-    *((512, tokens) for tokens in (768, 1024)),
 )
 
 
@@ -98,14 +89,13 @@ class GraphSizes:
         The largest first: the memory of a large graph serves the smaller ones.
         """
         decode = {self._decode(rows) for rows in (*_KINDS_OF_ROWS, self.max_rows) if rows <= self.max_rows}
-        mixed = self._mixed(_KINDS_OF_MIXED)
+        mixed = {
+            GraphSize(_round_up(rows, _MIXED_ROWS, self.max_rows) or self.max_rows, tokens, 8)
+            for rows, tokens in _KINDS_OF_MIXED
+            if rows <= self.max_rows and tokens <= self.most_tokens
+        }
         order = sorted(decode, key=lambda size: -size.tokens)
         return (*sorted(mixed, key=lambda size: -size.tokens), *order)
-
-    def of_ranks(self) -> tuple[GraphSize, ...]:
-        """Sizes for ranks that capture at start alone, the largest first: all of decode, the usual mixed."""
-        sizes = {*self.decode_sizes(), *self.representatives(), *self._mixed(_KINDS_OF_RANKS)}
-        return tuple(sorted(sizes, key=lambda size: -size.tokens))
 
     def by_likelihood(self) -> tuple[GraphSize, ...]:
         """All usual sizes: few rows first, decode and mixed steps in turns."""
@@ -131,14 +121,6 @@ class GraphSizes:
         """All decode sizes, the largest first."""
         sizes = {self._decode(min(rows, self.max_rows)) for rows in self.decode_rows}
         return tuple(sorted(sizes, key=lambda size: -size.tokens))
-
-    def _mixed(self, kinds: Iterable[tuple[int, int]]) -> set[GraphSize]:
-        """Mixed sizes of so many rows and tokens, as far as there are such steps."""
-        return {
-            GraphSize(_round_up(rows, _MIXED_ROWS, self.max_rows) or self.max_rows, tokens, 8)
-            for rows, tokens in kinds
-            if rows <= self.max_rows and tokens <= self.most_tokens
-        }
 
     def _decode(self, rows: int) -> GraphSize:
         padded = _round_up(rows, self.decode_rows, self.max_rows) or self.max_rows

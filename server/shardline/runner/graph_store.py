@@ -1,14 +1,21 @@
 """Which captured graphs there are, and when a size is captured.
 
 A size that is met for the first time runs launch by launch, which loads what its kernels need; when
-it comes again, in an idle moment, or now and then between two steps, it is captured. So a server answers before anything is captured,
-and no step ever waits for more than one capture.
+it comes again, in an idle moment, or now and then between two steps, it is captured. So a server answers
+before anything is captured, and no step ever waits for more than one capture.
 
 ## A size: unknown → loaded → captured
 - unknown → loaded: its step ran once, for a request or ahead of one; or its kernels are there already.
 - loaded → captured: the step came again, the device was idle, or the host had time between steps.
 - captured → loaded: it was the one not used for longest when there were as many as may be.
 - all → unknown: everything was dropped because memory ran out; nothing is captured from then on.
+
+## Where ranks hold a model together
+A graph has their collectives in it, so all ranks capture the same sizes at the same places among their
+steps, and one that replays has the others replay. What a store does follows from the calls it gets, which are
+the same on all ranks, and from two facts that are one rank's own: whether there is memory for a graph, and
+whether its capture went well. On these the ranks agree: a graph is kept by all of them or by none, and all
+are closed at the same size. `work_ahead` is for them what all do at the same place, never idle moments.
 """
 
 from __future__ import annotations
@@ -31,7 +38,8 @@ class GraphWork(Generic[Key, Graph]):
     `run`: one step of the size over padding. `loads`: what that puts on the device; a size whose
     kernels another one's run has loaded needs no run of its own. `capture`: the size's graph;
     `RuntimeError` when the device has no memory for it. `has_room`: whether there is memory for another
-    one. `settle`: returns when no graph is running any more.
+    one. `settle`: returns when no graph is running any more. `agree`: whether all ranks consent, who ask
+    the same; itself where there are no others.
     """
 
     run: Callable[[Key], None]
@@ -39,6 +47,7 @@ class GraphWork(Generic[Key, Graph]):
     capture: Callable[[Key], Graph]
     has_room: Callable[[], bool]
     settle: Callable[[], None]
+    agree: Callable[[bool], bool]
 
 
 class GraphStore(Generic[Key, Graph]):
@@ -114,14 +123,10 @@ class GraphStore(Generic[Key, Graph]):
             self._ahead.clear()
         return bool(self._ahead)
 
-    def seal(self) -> None:
-        """Captures no more; other sizes run launch by launch."""
+    def clear(self) -> None:
+        """Drops everything and captures no more: the memory is needed. Of several ranks all do it, or none."""
         self._closed = True
         self._ahead.clear()
-
-    def clear(self) -> None:
-        """Drops everything and captures no more: the memory is needed."""
-        self.seal()
         self._work.settle()
         self._graphs.clear()
 
@@ -138,13 +143,23 @@ class GraphStore(Generic[Key, Graph]):
         if len(self._graphs) >= self._most:
             self._work.settle()
             self._graphs.popitem(last=False)
-        if not self._work.has_room():
-            return self._close("the device has no memory for another one")
-        try:
-            graph = self._graphs[key] = self._work.capture(key)
-        except RuntimeError as error:
-            return self._close(str(error).partition("\n")[0])
+        has_room = self._work.has_room()
+        if not self._work.agree(has_room):
+            whose = "another rank's device" if has_room else "the device"
+            return self._close(f"{whose} has no memory for another one")
+        graph, cause = self._try(key)
+        agreed = self._work.agree(graph is not None)
+        if graph is None or not agreed:
+            return self._close(cause)
+        self._graphs[key] = graph
         return graph
+
+    def _try(self, key: Key) -> tuple[Graph | None, str]:
+        """The size's graph, or why there is none; with a graph, why it may be of no use."""
+        try:
+            return self._work.capture(key), "another rank could not capture it"
+        except RuntimeError as error:
+            return None, str(error).partition("\n")[0]
 
     def _close(self, cause: str) -> None:
         self._closed = True

@@ -38,7 +38,7 @@ from shardline.sampling.state import SamplingState
 
 LEAST_FREE_BYTES = 256 << 20
 MOST_GRAPHS = 320
-# Where ranks hold the model together, up to so many rows are captured for sampling apart as well.
+# Where ranks hold the model together, up to so many rows are planned for sampling apart as well.
 MOST_ROWS_APART = 64
 Result = TypeVar("Result")
 log = logging.getLogger("shardline.graphs")
@@ -72,7 +72,8 @@ class GraphKey:
 class GraphParts:
     """What graphs are made from. `vocab_size`: of the model. `choice`: how graphs sample.
 
-    `samples`: whether this rank chooses tokens; `share`: tells the other ranks of the last tokens.
+    `samples`: whether this rank chooses tokens; `share`: tells the other ranks of the last tokens;
+    `agree`: see `GraphWork`.
     """
 
     eager: EagerForward
@@ -82,12 +83,13 @@ class GraphParts:
     sizes: GraphSizes
     vocab_size: int
     device: torch.device
+    agree: Callable[[bool], bool]
     samples: bool = True
     share: Callable[[], object] | None = None
 
     @property
     def alone(self) -> bool:
-        """Whether this rank holds the whole model, so that graphs may be captured whenever it suits."""
+        """Whether this rank holds the whole model, so that graphs may be captured whenever it suits it."""
         return self.share is None
 
 
@@ -104,6 +106,7 @@ class GraphForward:
                 capture=self._capture,
                 has_room=self._has_room,
                 settle=self._settle,
+                agree=parts.agree,
             ),
             MOST_GRAPHS,
         )
@@ -158,21 +161,20 @@ class GraphForward:
 
     def plan_ahead(self) -> None:
         """From now on `work_ahead` and `work_between` capture the sizes that are met most."""
-        sizes = self._parts.sizes.by_likelihood()
-        keys = [GraphKey(size, sampling) for size in sizes for sampling in self._samplings()]
-        for key in keys:
-            # Beside our kernels, which are loaded, decode steps have products of the vendor alone, which
-            # its library can load while it is captured.
-            if key.size.is_decode:
-                self._store.note_loaded(key)
+        keys = self._usual()
+        if self._parts.alone:
+            for key in keys:
+                # Beside our kernels, which are loaded, decode steps have products of the vendor alone, which
+                # its library can load while it is captured. Those of ranks have sums by NCCL, which may
+                # connect the ranks anew for a larger one: that is better done by a run.
+                if key.size.is_decode:
+                    self._store.note_loaded(key)
         self._store.plan(keys)
 
-    def capture_usual(self) -> None:
-        """Captures all usual sizes now, the largest first; few rows also for sampling apart."""
-        for size in self._parts.sizes.of_ranks():
-            self._store.capture(GraphKey(size, Sampling.DRAWN))
-            if size.is_decode and size.rows <= MOST_ROWS_APART:
-                self._store.capture(GraphKey(size, Sampling.APART))
+    def capture_likeliest(self, count: int) -> None:
+        """Captures so many of the sizes that are met most now."""
+        for key in self._usual()[:count]:
+            self._store.capture(key)
 
     def capture_largest(self) -> int:
         """Captures the graphs whose memory serves all others; returns how many those are."""
@@ -181,12 +183,8 @@ class GraphForward:
             self._store.capture(key)
         return len(keys)
 
-    def seal(self) -> None:
-        """From now on there are no more graphs than those captured."""
-        self._store.seal()
-
     def give_up(self) -> None:
-        """Drops all graphs; nothing is captured from then on."""
+        """Drops all graphs; nothing is captured from then on. Of several ranks all do it, or none."""
         self.last = self._captured = None
         self._store.clear()
 
@@ -195,6 +193,17 @@ class GraphForward:
         for size in self._parts.sizes.representatives():
             for sampling in self._samplings():
                 self._run_blank(GraphKey(size, sampling))
+
+    def _usual(self) -> list[GraphKey]:
+        """What is met most, the likeliest first."""
+        sizes = self._parts.sizes.by_likelihood()
+        if self._parts.alone:
+            return [GraphKey(size, sampling) for size in sizes for sampling in self._samplings()]
+        apart = [size for size in sizes if size.is_decode and size.rows <= MOST_ROWS_APART]
+        return [
+            *(GraphKey(size, Sampling.DRAWN) for size in sizes),
+            *(GraphKey(size, Sampling.APART) for size in apart),
+        ]
 
     def _samplings(self) -> tuple[Sampling, ...]:
         return (Sampling.DRAWN, Sampling.GREEDY if self._parts.alone else Sampling.APART)
@@ -242,11 +251,21 @@ class GraphForward:
         torch.cuda.synchronize(self._parts.device)
 
     def _with_memory(self, work: Callable[[], Result]) -> Result:
-        """`work`; when memory runs out once more, with what the graphs held."""
+        """`work`; when memory runs out once more, with what the graphs held.
+
+        Not where ranks hold the model together: half of the step's sums may have been launched, which the others
+        will not launch again, and they go on replaying graphs. The group has to be replaced.
+        """
         try:
             return work()
         except torch.OutOfMemoryError as error:
-            log.warning("%s: captured steps are given up for it", str(error).partition("\n")[0])
+            cause = str(error).partition("\n")[0]
+            if not self._parts.alone:
+                raise RuntimeError(
+                    f"{cause}; the other ranks cannot go on without this one's part of the step. "
+                    "A lower --cuda-memory-fraction leaves more room"
+                ) from error
+            log.warning("%s: captured steps are given up for it", cause)
         self.give_up()
         torch.cuda.empty_cache()
         return work()

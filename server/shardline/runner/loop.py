@@ -3,15 +3,14 @@
 On the CPU a step is over when it is launched, and is answered at once. On a GPU a second thread
 waits for results and answers, so that the next frame is launched while the last one still runs.
 When no step is under way and none comes, the runner works ahead, a few milliseconds at a time; under
-load it does so between two steps, with pauses.
+load it may do so after each launch. What it does then depends on the frames alone where ranks hold a model
+together; idle moments are each rank's own.
 """
 
 from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Callable
-from time import perf_counter
 
 from shardline.endpoint.frame import Endpoint
 from shardline.runner.errors import ProtocolError
@@ -19,7 +18,6 @@ from shardline.runner.runner import PendingStep, Runner
 
 MAX_PENDING = 4
 IDLE_S = 0.01
-BETWEEN_S = 0.03
 
 
 class _Answers:
@@ -75,20 +73,18 @@ class _Answers:
                 self._endpoint.close()
 
 
-def run_steps(
-    runner: Runner, endpoint: Endpoint, threaded: bool, clock: Callable[[], float] = perf_counter
-) -> None:
+def run_steps(runner: Runner, endpoint: Endpoint, threaded: bool) -> None:
     """Until the endpoint is closed. A frame that breaks the protocol ends its session alone.
 
     `threaded`: answers come from a second thread, for devices that run behind the host.
     """
     answers = _Answers(runner, endpoint, threaded)
-    broken, works_ahead, last_work = False, True, clock()
+    broken, works_idle, works_between = False, True, True
     while True:
         try:
-            frame = endpoint.next(IDLE_S if works_ahead else None)
+            frame = endpoint.next(IDLE_S if works_idle else None)
         except TimeoutError:
-            works_ahead = answers.under_way or runner.work_ahead()
+            works_idle = answers.under_way or runner.work_ahead()
             continue
         if frame is None:
             break
@@ -102,7 +98,5 @@ def run_steps(
             endpoint.fail(f"step {frame.step_id}: {error}")
             continue
         answers.take(pending)
-        if works_ahead and clock() - last_work >= BETWEEN_S:
-            works_ahead = runner.work_between()
-            last_work = clock()
+        works_between = works_between and runner.work_between()
     answers.close()

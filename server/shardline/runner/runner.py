@@ -48,11 +48,11 @@ class Ahead(Protocol):
     """Work that no step waits for and that later ones profit from; false: nothing is left."""
 
     def work_ahead(self) -> bool:
-        """While the device has nothing to do."""
+        """While the device has nothing to do. Ranks have such moments each at its own time."""
         ...
 
     def work_between(self) -> bool:
-        """While the device is busy: work of the host alone."""
+        """After each launch, while the device is busy; on ranks that run the same steps after the same ones."""
         ...
 
 
@@ -99,7 +99,7 @@ class Runner:
 
     @torch.inference_mode()
     def work_between(self) -> bool:
-        """The same for the moment after a launch: work of the host alone."""
+        """The same for the moment after a launch."""
         return self._parts.ahead is not None and self._parts.ahead.work_between()
 
     def reset(self) -> None:

@@ -2,14 +2,13 @@
 
 What takes seconds is found out once and kept for later starts: which kernels there are, and how much
 memory steps need. Weights are read meanwhile. The shard is ready when its kernels are loaded and the
-graphs that need most memory are captured; the others are captured when nothing runs, or when a step
-needs them.
+graphs that need most memory are captured; the others are captured when nothing runs, between steps, or when
+a step needs them.
 """
 
 from __future__ import annotations
 
 import gc
-import logging
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -33,6 +32,7 @@ from shardline.runner.memory import StepMemory, measure
 from shardline.runner.runner import Parts, Runner
 from shardline.sampling.kernel_choice import KernelChoice
 from shardline.sampling.state import SamplingState
+from shardline.start.ahead import AheadAlone, AheadOfRanks
 from shardline.start.cache import StartCache, cache_candidates
 from shardline.start.facts import device_facts, digest
 from shardline.start.kernels import KernelStart, keep_compiled
@@ -53,7 +53,8 @@ DRAFT_BLOCKS = 2
 PRODUCTS_S = 2.0
 PRODUCTS_OF_RANKS_S = 10.0
 CAPTURE_S = 0.8
-log = logging.getLogger("shardline.start")
+# Sizes, in place of a time.
+CAPTURED_OF_RANKS = 8
 MEMORY = "memory"
 PEERS = "peers"
 
@@ -68,29 +69,6 @@ class _Drawn:
     choice: KernelChoice
     eager: EagerForward
     graphs: GraphForward
-
-
-@dataclass(slots=True)
-class _Ahead:
-    """What is left to do when the shard is ready. `told`: whether its end is logged."""
-
-    products: ProductChoices
-    graphs: GraphForward
-    told: bool = False
-
-    def work_ahead(self) -> bool:
-        """A product to measure, then a size to run or to capture."""
-        return self.products.work_ahead() or self._tell(self.graphs.work_ahead())
-
-    def work_between(self) -> bool:
-        """A size to capture."""
-        return self._tell(self.graphs.work_between()) or not self.products.is_complete
-
-    def _tell(self, left: bool) -> bool:
-        if not left and not self.told:
-            self.told = True
-            log.info("the usual steps are captured")
-        return left
 
 
 def captured_runner(
@@ -129,10 +107,14 @@ def captured_runner(
         limits = allocate_cache(plan, backend, memory.launched + sampling_bytes(plan), captured)
     with phases.phase("capture"):
         drawn = _draw(plan, model, backend, limits)
-        # A first start has taken long enough.
-        _capture(plan, drawn.graphs, CAPTURE_S if known else 0.0)
+        if plan.group.world_size == 1:
+            # A first start has taken long enough.
+            _capture(drawn.graphs, CAPTURE_S if known else 0.0)
+        else:
+            _capture_of_ranks(drawn.graphs)
     with phases.phase("grammars"):
         masking = plan.grammars.masking(drawn.sampling)
+    ahead_of = AheadAlone if plan.group.world_size == 1 else AheadOfRanks
     parts = Parts(
         batch=drawn.batch,
         inputs=drawn.inputs,
@@ -144,7 +126,7 @@ def captured_runner(
         masking=masking,
         group=plan.group,
         device=plan.device,
-        ahead=_Ahead(products, drawn.graphs),
+        ahead=ahead_of(products, drawn.graphs),
     )
     return Ready(Runner(parts), limits, backend.bytes_per_block(limits.block_size))
 
@@ -223,7 +205,16 @@ def _draw(plan: ShardPlan, model: Model, backend: AttentionBackend, limits: Batc
     group = plan.group
     share = None if group.world_size == 1 else partial(group.broadcast, batch.last_tokens)
     parts = GraphParts(
-        eager, inputs, sampling, choice, graph_sizes(plan), vocab_size, device, group.is_first, share
+        eager=eager,
+        inputs=inputs,
+        sampling=sampling,
+        choice=choice,
+        sizes=graph_sizes(plan),
+        vocab_size=vocab_size,
+        device=device,
+        agree=group.agree,
+        samples=group.is_first,
+        share=share,
     )
     return _Drawn(batch, inputs, sampling, choice, eager, GraphForward(parts))
 
@@ -282,37 +273,36 @@ def _products(
 ) -> ProductChoices:
     """How the vendor's products are computed: known, or measured now as far as the time allows.
 
-    What an earlier start has left is measured in idle moments, not while somebody waits for this one;
-    where ranks hold the model together, whose graphs are all captured at start, it is measured now.
+    What an earlier start has left is measured in idle moments, not while somebody waits for this one. Ranks that
+    hold the model together take longer for it at their first start: their graphs, captured under load and not
+    in idle moments, keep what is known then.
     """
     assert isinstance(plan.ops, TritonOps)
     choices = ProductChoices(plan.ops.library, cache, product_facts(plan))
     counts = [count for count in graph_sizes(plan).row_counts() if count > MOST_FEW_ROWS]
-    known, alone = choices.restore(counts), plan.group.world_size == 1
-    if not choices.is_complete and not (known and alone):
+    known = choices.restore(counts)
+    if not choices.is_complete and not known:
         # On the model's own weights: a card's clock depends on the values.
         weights.arrive()
         report("measuring products")
         with phases.phase("products"):
-            choices.measure_for(PRODUCTS_S if alone else PRODUCTS_OF_RANKS_S)
+            choices.measure_for(PRODUCTS_S if plan.group.world_size == 1 else PRODUCTS_OF_RANKS_S)
     return choices
 
 
 @torch.inference_mode()
-def _capture(
-    plan: ShardPlan, graphs: GraphForward, seconds: float, clock: Callable[[], float] = perf_counter
-) -> None:
-    """What must be captured before the first step, and the likeliest sizes within some time.
-
-    Where ranks hold the model together, captures must happen on all of them at the same time, which
-    idle moments and the free memory of one rank do not: everything is captured now, and nothing later.
-    """
+def _capture(graphs: GraphForward, seconds: float, clock: Callable[[], float] = perf_counter) -> None:
+    """What must be captured before the first step, and the likeliest sizes within some time."""
     graphs.capture_largest()
-    if plan.config.world_size == 1:
-        graphs.plan_ahead()
-        began = clock()
-        while clock() - began < seconds and graphs.work_ahead():
-            pass
-    else:
-        graphs.capture_usual()
-        graphs.seal()
+    graphs.plan_ahead()
+    began = clock()
+    while clock() - began < seconds and graphs.work_ahead():
+        pass
+
+
+@torch.inference_mode()
+def _capture_of_ranks(graphs: GraphForward) -> None:
+    """The same where ranks hold the model together: a number of sizes, since time is not the same for all."""
+    graphs.capture_largest()
+    graphs.capture_likeliest(CAPTURED_OF_RANKS)
+    graphs.plan_ahead()

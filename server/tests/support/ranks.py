@@ -84,7 +84,9 @@ def serve() -> None:
             frame = read(sys.stdin.buffer)
         except struct.error:
             break
-        write(answers, shard.runner.complete(shard.runner.launch(frame)))
+        pending = shard.runner.launch(frame)
+        shard.runner.work_between()
+        write(answers, shard.runner.complete(pending))
     shard.group.close()
 
 
