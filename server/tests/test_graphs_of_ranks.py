@@ -71,11 +71,16 @@ def find_twice(rank):
     return [rank.store.find(key) for key in ("a1", "a1", "b1", "b1", "c1", "c1", "a1", "b1")]
 
 
-def test_ranks_capture_the_same_sizes_in_the_same_order():
+def test_ranks_capture_the_same_sizes_in_the_same_order(caplog):
+    caplog.set_level("DEBUG", "shardline.graphs")
     first, second = pair({}, {})
     found = on_all([first, second], find_twice)
     assert first.log == second.log == ["capture a1", "capture b1", "capture c1"]
     assert found[0] == found[1] and found[0][-2:] == ["graph a1", "graph b1"]
+    told = [record.getMessage() for record in caplog.records]
+    assert sorted(told) == sorted(
+        2 * [f"captured {key}, {n} in all" for n, key in enumerate(("a1", "b1", "c1"), 1)]
+    )
 
 
 @pytest.mark.parametrize("full", [0, 1])

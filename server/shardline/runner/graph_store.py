@@ -152,6 +152,7 @@ class GraphStore(Generic[Key, Graph]):
         if graph is None or not agreed:
             return self._close(cause)
         self._graphs[key] = graph
+        log.debug("captured %s, %d in all", key, len(self._graphs))
         return graph
 
     def _try(self, key: Key) -> tuple[Graph | None, str]:
