@@ -220,3 +220,65 @@ def test_a_response_calls(client: OpenAI) -> None:
 def test_nothing_is_kept_between_responses(client: OpenAI) -> None:
     with pytest.raises(openai.BadRequestError, match="previous_response_id"):
         client.responses.create(model="tgi", input="x", previous_response_id="resp_1")
+
+
+def test_a_response_tells_its_log_probabilities(client: OpenAI) -> None:
+    asked: dict[str, Any] = {
+        "model": "tgi",
+        "input": "What is the capital of France?",
+        "temperature": 0,
+        "max_output_tokens": 32,
+        "include": ["message.output_text.logprobs"],
+        "top_logprobs": 2,
+    }
+    whole = client.responses.create(**asked)
+    (message,) = whole.output
+    assert message.type == "message"
+    (part,) = message.content
+    assert part.type == "output_text" and part.logprobs is not None
+    assert "".join(token.token for token in part.logprobs) == part.text == whole.output_text
+    for token in part.logprobs:
+        likeliest = token.top_logprobs[0]
+        assert len(token.top_logprobs) == 2
+        assert (likeliest.token, likeliest.logprob) == (token.token, token.logprob)
+
+    chat = client.chat.completions.create(
+        model="tgi",
+        messages=[{"role": "user", "content": "What is the capital of France?"}],
+        temperature=0,
+        max_tokens=32,
+        logprobs=True,
+    )
+    assert chat.choices[0].logprobs is not None and chat.choices[0].logprobs.content is not None
+    scores = [token.logprob for token in chat.choices[0].logprobs.content][: len(part.logprobs)]
+    assert [token.logprob for token in part.logprobs] == pytest.approx(scores, abs=2e-3)
+
+    told = [
+        token
+        for event in client.responses.create(**asked, stream=True)
+        if event.type == "response.output_text.delta"
+        for token in event.logprobs
+    ]
+    assert [token.token for token in told] == [token.token for token in part.logprobs]
+    assert [len(token.top_logprobs or []) for token in told] == [2] * len(told)
+
+
+def test_a_response_leaves_out_the_oldest_items(client: OpenAI) -> None:
+    story = {"role": "user", "content": "Once upon a time there was a king. " * 40}
+    turns = [story, {"role": "assistant", "content": "I see."}] * 30
+    question = {"role": "user", "content": "What is the capital of France?"}
+    asked: dict[str, Any] = {
+        "model": "tgi",
+        "instructions": "You are a helpful AI assistant named SmolLM, trained by Hugging Face",
+        "input": [*turns, question],
+        "temperature": 0,
+        "max_output_tokens": 6144,
+    }
+    with pytest.raises(openai.BadRequestError) as refused:
+        client.responses.create(**asked)
+    assert (refused.value.param, refused.value.code) == ("input", "context_length_exceeded")
+    response = client.responses.create(**asked, truncation="auto")
+    assert response.truncation == "auto"
+    assert response.usage is not None
+    assert 8192 - 6144 - 400 < response.usage.input_tokens <= 8192 - 6144
+    assert response.output_text

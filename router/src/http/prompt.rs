@@ -62,6 +62,8 @@ impl Truncation {
 pub enum Origin {
     /// `messages`
     Chat,
+    /// `input`
+    Responses,
     /// `prompt`
     Completion,
     /// `inputs`
@@ -72,6 +74,7 @@ impl Origin {
     fn field(self) -> &'static str {
         match self {
             Self::Chat => "messages",
+            Self::Responses => "input",
             Self::Completion => "prompt",
             Self::Native => "inputs",
         }
@@ -136,7 +139,7 @@ pub fn not_encoded(error: &TokenizeError) -> ApiError {
 /// Checks a prompt against the limits. `asked`: how many tokens the client wants.
 ///
 /// # Errors
-/// When it is empty, too long, or leaves too little room.
+/// As `room`.
 pub fn fit(
     ids: Vec<u32>,
     characters: usize,
@@ -144,8 +147,20 @@ pub fn fit(
     limits: &Limits,
     origin: Origin,
 ) -> Result<Encoded, ApiError> {
+    Ok(Encoded {
+        room: room(ids.len(), asked, limits, origin)?,
+        ids: ids.into(),
+        characters,
+    })
+}
+
+/// How many tokens may be generated behind a prompt of so many.
+///
+/// # Errors
+/// When it is empty, too long, or leaves less room than was asked for.
+pub fn room(tokens: usize, asked: Option<u32>, limits: &Limits, origin: Origin) -> Result<u32, ApiError> {
     let field = origin.field();
-    let tokens = u32::try_from(ids.len()).unwrap_or(u32::MAX);
+    let tokens = u32::try_from(tokens).unwrap_or(u32::MAX);
     if tokens == 0 {
         return Err(ApiError::invalid(
             field,
@@ -190,11 +205,7 @@ pub fn fit(
             message,
         });
     }
-    Ok(Encoded {
-        ids: ids.into(),
-        room,
-        characters,
-    })
+    Ok(room)
 }
 
 #[cfg(test)]

@@ -164,11 +164,8 @@ async fn every_field_of_responses() {
         ("conversation", json!("conv_1"), Refused("conversation")),
         ("image", json!({"context_compression": "auto"}), Told),
         ("include", json!(["reasoning.encrypted_content"]), Taken),
-        (
-            "include",
-            json!(["message.output_text.logprobs"]),
-            Refused("include"),
-        ),
+        ("include", json!(["message.output_text.logprobs"]), Taken),
+        ("include", json!(["file_search_call.results"]), Refused("include")),
         ("input", json!("Hi"), Taken),
         ("instructions", json!("Be brief"), Taken),
         ("max_output_tokens", json!(2), Taken),
@@ -227,7 +224,8 @@ async fn every_field_of_responses() {
         ("top_logprobs", json!(2), Refused("top_logprobs")),
         ("top_p", json!(0.5), Taken),
         ("truncation", json!("disabled"), Taken),
-        ("truncation", json!("auto"), Refused("truncation")),
+        ("truncation", json!("auto"), Taken),
+        ("truncation", json!("middle"), Refused("truncation")),
         ("user", json!("me"), Taken),
         // vLLM's.
         ("thinking_token_budget", json!(5), Taken),

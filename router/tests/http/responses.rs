@@ -222,10 +222,158 @@ async fn what_is_wrong_is_named() {
             "text.format.schema",
         ),
         (json!({"reasoning": {"effort": "much"}}), 400, "reasoning.effort"),
+        (json!({"top_logprobs": 2}), 400, "top_logprobs"),
+        (json!({"top_logprobs": 1000}), 400, "top_logprobs"),
+        (json!({"include": "message.output_text.logprobs"}), 400, "include"),
+        (
+            json!({"include": ["message.input_image.image_url"]}),
+            400,
+            "include",
+        ),
+        (json!({"truncation": "middle"}), 400, "truncation"),
     ] {
         let answer = server.post("/v1/responses", asked(more.clone())).await;
         let error = answer.json();
         assert_eq!(answer.status, status, "{more}: {error}");
         assert_eq!(error["error"]["param"], param, "{more}: {error}");
+    }
+}
+
+fn scored(more: Value) -> Value {
+    let include = json!(["message.output_text.logprobs"]);
+    with(asked(json!({"include": include})), more)
+}
+
+/// Each of a list's tokens, and how many alternatives come with it.
+fn tokens(logprobs: &Value) -> Vec<(&str, usize)> {
+    let tokens = logprobs.as_array().unwrap().iter();
+    tokens
+        .map(|token| {
+            let text = token["token"].as_str().unwrap();
+            assert!(token["logprob"].is_f64() && token["bytes"].is_array(), "{token}");
+            (text, token["top_logprobs"].as_array().unwrap().len())
+        })
+        .collect()
+}
+
+#[tokio::test]
+async fn a_text_carries_log_probabilities() {
+    let server = server("Yes.").await;
+    let response = whole(&server, scored(json!({"top_logprobs": 1}))).await;
+    insta::assert_json_snapshot!(response["output"]);
+    assert_eq!(response["top_logprobs"], 1);
+    let response = whole(&server, scored(json!({}))).await;
+    let part = &response["output"][0]["content"][0];
+    assert_eq!(
+        tokens(&part["logprobs"]),
+        [("Y", 0), ("e", 0), ("s", 0), (".", 0)]
+    );
+    let response = whole(&server, asked(json!({}))).await;
+    assert_eq!(response["output"][0]["content"][0]["logprobs"], json!([]));
+}
+
+#[tokio::test]
+async fn a_streamed_text_carries_them_with_its_pieces() {
+    let server = server("Yes.").await;
+    let events = events(&server, scored(json!({"top_logprobs": 2}))).await;
+    let mut joined = Vec::new();
+    for event in &events {
+        match event["type"].as_str().unwrap() {
+            "response.output_text.delta" => {
+                let told = tokens(&event["logprobs"]);
+                let text: String = told.iter().map(|(text, _)| *text).collect();
+                assert_eq!(event["delta"], text, "{event}");
+                joined.extend(event["logprobs"].as_array().unwrap().clone());
+            }
+            "response.output_text.done" => assert_eq!(event["logprobs"], json!(joined)),
+            "response.content_part.done" => assert_eq!(event["part"]["logprobs"], json!(joined)),
+            _ => {}
+        }
+    }
+    assert_eq!(joined.len(), 4);
+}
+
+#[tokio::test]
+async fn tags_and_calls_have_none() {
+    let server = server(SAYS).await;
+    let body = scored(json!({"tools": tools()}));
+    let response = whole(&server, body.clone()).await;
+    let message = &response["output"][1]["content"][0];
+    let told: String = tokens(&message["logprobs"])
+        .iter()
+        .map(|(text, _)| *text)
+        .collect();
+    assert_eq!(told, "I look.");
+    assert_eq!(message["text"], "I look.");
+    assert_eq!(streamed(&server, body).await, response);
+    for length in (1..SAYS.len()).step_by(5) {
+        let body = scored(json!({"tools": tools(), "max_output_tokens": length}));
+        let response = whole(&server, body.clone()).await;
+        assert_eq!(streamed(&server, body).await, response, "{length}");
+    }
+}
+
+/// Questions and answers of twenty characters each.
+fn long(turns: usize) -> Vec<Value> {
+    let turn = |turn: usize| {
+        let text = format!("turn {turn:>15}");
+        [
+            json!({"role": "user", "content": text}),
+            json!({"role": "assistant", "content": text}),
+        ]
+    };
+    let last = json!({"role": "user", "content": "And then?"});
+    (0..turns).flat_map(turn).chain([last]).collect()
+}
+
+#[tokio::test]
+async fn the_oldest_items_are_left_out_where_not_all_fit() {
+    let server = server("Yes.").await;
+    let body = |turns: usize, more: Value| {
+        let given = json!({"input": long(turns), "instructions": "Be brief.", "max_output_tokens": 8});
+        asked(with(given, more))
+    };
+    let count = |response: &Value| response["usage"]["input_tokens"].as_u64().unwrap();
+    let auto = || json!({"truncation": "auto"});
+    let [short, more] = [2, 3].map(|turns| body(turns, auto()));
+    let short = count(&whole(&server, short).await);
+    let turn = count(&whole(&server, more).await) - short;
+    // With an answer of 8 tokens, 2048 hold so many whole turns.
+    let most = (2048 - 8 - short) / turn * turn + short;
+    let response = whole(&server, body(500, auto())).await;
+    assert_eq!(count(&response), most);
+    assert_eq!(response["truncation"], "auto");
+    assert_eq!(streamed(&server, body(500, auto())).await, response);
+    // The room that was asked for is kept free.
+    let response = whole(
+        &server,
+        body(500, json!({"truncation": "auto", "max_output_tokens": 1000})),
+    )
+    .await;
+    assert_eq!(count(&response), (2048 - 1000 - short) / turn * turn + short);
+
+    for truncation in [json!(null), json!("disabled")] {
+        let answer = server
+            .post("/v1/responses", body(500, json!({"truncation": truncation})))
+            .await;
+        assert_eq!(answer.status, 400, "{}", answer.text);
+        assert_eq!(answer.json()["error"]["param"], "input");
+        assert_eq!(answer.json()["error"]["code"], "context_length_exceeded");
+    }
+}
+
+#[tokio::test]
+async fn what_cannot_be_left_out_must_fit() {
+    let server = server("Yes.").await;
+    let long = "x".repeat(3000);
+    for body in [
+        json!({"input": long}),
+        json!({"input": "Hi", "instructions": long}),
+        json!({"input": [{"role": "developer", "content": long}, {"role": "user", "content": "Hi"}]}),
+    ] {
+        let body = asked(with(body, json!({"truncation": "auto"})));
+        let answer = server.post("/v1/responses", body).await;
+        assert_eq!(answer.status, 400, "{}", answer.text);
+        assert_eq!(answer.json()["error"]["param"], "input");
     }
 }

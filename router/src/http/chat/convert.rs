@@ -4,8 +4,9 @@ use std::time::Instant;
 
 use crate::http::app::{App, Served};
 use crate::http::chat::validate::ChatRequest;
-use crate::http::conversation::{self, Begun, Turn};
+use crate::http::conversation::{self, Begun, TooLong, Turn};
 use crate::http::error::ApiError;
+use crate::http::prompt::Origin;
 
 /// See `conversation::ready`.
 ///
@@ -20,7 +21,8 @@ pub async fn convert(
     let turn = Turn {
         settle: request.form.logprobs.wanted,
         conversation: request.conversation,
-        truncation: request.truncation,
+        origin: Origin::Chat,
+        too_long: request.truncation.map_or(TooLong::Refuse, TooLong::Cut),
         decoding: request.decoding,
     };
     conversation::ready(app, served, turn, began).await

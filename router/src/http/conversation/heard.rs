@@ -33,8 +33,6 @@ pub struct HeardCall {
     pub name: String,
     /// JSON text, whole unless the answer was cut off.
     pub arguments: String,
-    /// Whether it was spoken to its end.
-    pub whole: bool,
 }
 
 impl Heard {
@@ -51,9 +49,7 @@ impl Heard {
                     id,
                     name,
                     arguments: String::new(),
-                    whole: false,
                 })),
-                (Said::CallEnd, Some(HeardPart::Call(call))) => call.whole = true,
                 (Said::Arguments { .. } | Said::CallEnd, _) => {}
             }
         }

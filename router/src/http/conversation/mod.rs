@@ -2,9 +2,10 @@
 //! conversation.
 //!
 //! `types` (what may be sent), `validate`, `tools`, `choice` and `budget` (the rules, once), `render`
-//! (the chat template, then the tokenizer; `described` where the template knows no tools), `speech`
-//! (how the model marks calls and reasoning; `marks` as its tokens), `grammar` (what the answer must
-//! follow), `reading` (an answer's text taken apart).
+//! (the chat template, then the tokenizer; `described` where the template knows no tools), `shorten`
+//! (what is left out when the prompt does not fit), `speech` (how the model marks calls and reasoning;
+//! `marks` as its tokens), `grammar` (what the answer must follow), `reading` (an answer's text taken
+//! apart).
 
 mod budget;
 mod choice;
@@ -15,6 +16,7 @@ mod marks;
 mod prepare;
 mod reading;
 mod render;
+mod shorten;
 mod speech;
 mod tools;
 mod types;
@@ -23,7 +25,7 @@ mod validate;
 pub use budget::Budget;
 pub use choice::{Chosen, ToolChoice, allowed};
 pub use heard::{Answered, Heard, HeardCall, HeardPart, Listener, hear};
-pub use prepare::{Begun, Turn, count_tokens, ready};
+pub use prepare::{Begun, TooLong, Turn, count_tokens, ready};
 pub use reading::{Reader, Reading, Said};
 pub use render::{encode, render};
 pub use speech::Speech;

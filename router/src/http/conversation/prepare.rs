@@ -10,6 +10,7 @@ use crate::http::conversation::described::text_of;
 use crate::http::conversation::grammar::Wanted;
 use crate::http::conversation::reading::Reading;
 use crate::http::conversation::render::{encode, render};
+use crate::http::conversation::shorten;
 use crate::http::conversation::speech::Speech;
 use crate::http::conversation::validate::Conversation;
 use crate::http::decoding::{Decoding, Limits};
@@ -25,10 +26,24 @@ pub struct Turn {
     pub conversation: Conversation,
     /// How tokens are drawn.
     pub decoding: Decoding,
-    /// How a prompt that is too long is cut.
-    pub truncation: Option<Truncation>,
+    /// Whose words a refusal uses.
+    pub origin: Origin,
+    /// What is done when the prompt is too long.
+    pub too_long: TooLong,
     /// Whether tokens are told together with the text they stand for.
     pub settle: bool,
+}
+
+/// What is done with a prompt that does not fit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum TooLong {
+    /// It is refused.
+    #[default]
+    Refuse,
+    /// Its tokens are cut.
+    Cut(Truncation),
+    /// Messages are left out, see `shorten`.
+    Shorten,
 }
 
 /// A request that may run, and how its answer is read.
@@ -50,9 +65,12 @@ pub async fn ready(app: &App, served: &Served, turn: Turn, began: Instant) -> Re
     let place = app.admission.enter(turn.decoding.choices)?;
     let continuing = turn.conversation.continues();
     let mut decoding = turn.decoding;
+    let (answer, origin) = (decoding.must_fit(), turn.origin);
     let asked = Asked {
         structure: decoding.structure.take(),
-        truncation: turn.truncation,
+        answer,
+        origin,
+        too_long: turn.too_long,
         grammars: app.settings.grammar_support && app.engine.follows_grammars(),
     };
     let longest = decoding.max_new_tokens.unwrap_or(served.limits.max_total_tokens);
@@ -60,9 +78,8 @@ pub async fn ready(app: &App, served: &Served, turn: Turn, began: Instant) -> Re
     // A budget that no answer can exceed needs nobody to watch over it.
     conversation.budget = conversation.budget.filter(|budget| budget.tokens < longest);
     let prepared = prepare(app, served, conversation, asked).await?;
-    let asked = decoding.must_fit();
     let (ids, characters) = (prepared.ids, prepared.characters);
-    let prompt = prompt::fit(ids, characters, asked, &served.limits, Origin::Chat)?;
+    let prompt = prompt::fit(ids, characters, answer, &served.limits, origin)?;
     decoding.structure = prepared.structure;
     let ready = Ready {
         began,
@@ -90,19 +107,33 @@ pub async fn ready(app: &App, served: &Served, turn: Turn, began: Instant) -> Re
 /// When the template refuses the messages, or the prompt cannot fit.
 pub async fn count_tokens(app: &App, served: &Served, conversation: Conversation) -> Result<usize, ApiError> {
     let _place = app.admission.enter(1)?;
-    let prepared = prepare(app, served, conversation, Asked::default()).await?;
+    let prepared = prepare(app, served, conversation, Asked::nothing()).await?;
     Ok(prepared.ids.len())
 }
 
 /// What a request asks beside its conversation.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Asked {
     /// What the answer must look like.
     structure: Option<Structured>,
-    /// How a prompt that is too long is cut.
-    truncation: Option<Truncation>,
+    /// Tokens of the answer that must fit.
+    answer: Option<u32>,
+    origin: Origin,
+    too_long: TooLong,
     /// Whether the model's shards follow grammars.
     grammars: bool,
+}
+
+impl Asked {
+    fn nothing() -> Self {
+        Self {
+            structure: None,
+            answer: None,
+            origin: Origin::Chat,
+            too_long: TooLong::Refuse,
+            grammars: false,
+        }
+    }
 }
 
 async fn prepare(
@@ -112,13 +143,18 @@ async fn prepare(
     asked: Asked,
 ) -> Result<Prepared, ApiError> {
     let (model, speech, limits) = (served.text.clone(), served.speech.clone(), served.limits.clone());
-    let work = move || {
-        let limits = Some(&limits).filter(|_| asked.truncation.is_none());
-        let mut prepared = render_and_encode(&model, &speech, limits, conversation, &asked)?;
-        if let Some(truncation) = asked.truncation {
+    let work = move || match asked.too_long {
+        TooLong::Refuse => render_and_encode(&model, &speech, Some(&limits), conversation, &asked),
+        TooLong::Cut(truncation) => {
+            let mut prepared = render_and_encode(&model, &speech, None, conversation, &asked)?;
             prepared.ids = truncation.cut(prepared.ids);
+            Ok(prepared)
         }
-        Ok(prepared)
+        TooLong::Shorten => shorten::fitting(&conversation, |conversation| {
+            let prepared = render_and_encode(&model, &speech, Some(&limits), conversation, &asked)?;
+            prompt::room(prepared.ids.len(), asked.answer, &limits, asked.origin)?;
+            Ok(prepared)
+        }),
     };
     app.workers.run(work).await?
 }
@@ -157,7 +193,10 @@ fn render_and_encode(
         .continue_final_message
         .then(|| conversation.messages.last().map(text_of).unwrap_or_default());
     let rendered = render(model, conversation)?;
-    let ids = encode(model, &rendered, limits)?;
+    if let Some(limits) = limits {
+        prompt::check_bytes(model, &rendered.text, limits, asked.origin)?;
+    }
+    let ids = encode(model, &rendered)?;
     let reasoning = speech.reasoning.map(|format| {
         let begin = match &continued {
             Some(text) => format.begin_within(text),

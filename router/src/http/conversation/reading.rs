@@ -145,6 +145,12 @@ impl Reader {
         self.told(events, ids)
     }
 
+    /// Whether the model is reasoning.
+    #[must_use]
+    pub fn is_reasoning(&self) -> bool {
+        self.parser.is_reasoning()
+    }
+
     /// Calls so far.
     #[must_use]
     pub fn calls(&self) -> usize {

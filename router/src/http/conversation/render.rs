@@ -9,9 +9,8 @@ use crate::http::conversation::described::{describe, text_of};
 use crate::http::conversation::tools::Tools;
 use crate::http::conversation::types::Message;
 use crate::http::conversation::validate::Conversation;
-use crate::http::decoding::Limits;
 use crate::http::error::ApiError;
-use crate::http::prompt::{self, Origin};
+use crate::http::prompt;
 
 /// A prompt as the template wrote it.
 #[derive(Clone, Debug)]
@@ -71,15 +70,11 @@ fn with_prompt(mut messages: Vec<Message>, prompt: Option<&str>) -> Vec<Message>
     messages
 }
 
-/// Token ids of a rendered prompt. With `limits` a text that cannot fit is refused before the work
-/// is done.
+/// Token ids of a rendered prompt.
 ///
 /// # Errors
-/// When it cannot fit, or cannot be tokenised.
-pub fn encode(model: &ModelText, rendered: &Rendered, limits: Option<&Limits>) -> Result<Vec<u32>, ApiError> {
-    if let Some(limits) = limits {
-        prompt::check_bytes(model, &rendered.text, limits, Origin::Chat)?;
-    }
+/// When it cannot be tokenised.
+pub fn encode(model: &ModelText, rendered: &Rendered) -> Result<Vec<u32>, ApiError> {
     let ids = model
         .encode_chat(&rendered.chat)
         .map_err(|error| prompt::not_encoded(&error))?;

@@ -5,10 +5,11 @@ use std::time::Instant;
 use serde_json::Value;
 
 use crate::http::app::{App, Served};
-use crate::http::conversation::{self, Begun, Conversation, Opening, Turn};
+use crate::http::conversation::{self, Begun, Conversation, Opening, TooLong, Turn};
 use crate::http::error::ApiError;
 use crate::http::messages::blocks;
 use crate::http::messages::validate::{Dialogue, MessagesRequest};
+use crate::http::prompt::Origin;
 
 /// See `conversation::ready`.
 ///
@@ -23,7 +24,8 @@ pub async fn convert(
     let turn = Turn {
         conversation: conversation(request.dialogue)?,
         decoding: request.decoding,
-        truncation: None,
+        origin: Origin::Chat,
+        too_long: TooLong::Refuse,
         settle: false,
     };
     conversation::ready(app, served, turn, began).await

@@ -3,8 +3,9 @@
 use std::time::Instant;
 
 use crate::http::app::{App, Served};
-use crate::http::conversation::{self, Begun, Conversation, Opening, Turn};
+use crate::http::conversation::{self, Begun, Conversation, Opening, TooLong, Turn};
 use crate::http::error::ApiError;
+use crate::http::prompt::Origin;
 use crate::http::responses::input;
 use crate::http::responses::validate::ResponsesRequest;
 
@@ -29,8 +30,13 @@ pub async fn convert(
     let turn = Turn {
         conversation,
         decoding: request.decoding,
-        truncation: None,
-        settle: false,
+        origin: Origin::Responses,
+        too_long: if request.shortened {
+            TooLong::Shorten
+        } else {
+            TooLong::Refuse
+        },
+        settle: request.top_logprobs.is_some(),
     };
     conversation::ready(app, served, turn, began).await
 }

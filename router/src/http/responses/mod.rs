@@ -2,10 +2,13 @@
 
 mod convert;
 mod input;
+mod items;
 mod shapes;
+mod spoken;
 mod stream;
 mod types;
 mod validate;
+mod whole;
 
 use std::sync::Arc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
@@ -16,7 +19,7 @@ use axum::response::Response;
 use crate::http::answer::{self, Handled};
 use crate::http::api::Operation;
 use crate::http::app::App;
-use crate::http::conversation::{self, Begun};
+use crate::http::conversation::Begun;
 use crate::http::problem::Dialect;
 use crate::http::sse::EventBody;
 use crate::http::start::start;
@@ -42,7 +45,7 @@ async fn handle(app: &Arc<App>, request: Request) -> Handled {
     let began = Instant::now();
     let (served, body) = answer::admit(app, request).await?;
     let mut request = answer::checked(app, &served, body, validate::validate).await?;
-    let streamed = request.stream;
+    let (streamed, top) = (request.stream, request.top_logprobs);
     let mut ignored = std::mem::take(&mut request.ignored);
     let created_at = SystemTime::now()
         .duration_since(UNIX_EPOCH)
@@ -59,14 +62,14 @@ async fn handle(app: &Arc<App>, request: Request) -> Handled {
         unheeded,
     } = convert::convert(app, &served, request, began).await?;
     unheeded.iter().for_each(|path| ignored.note(path));
+    let items = items::Items::new(&reading, top);
     let mut running = start(app, &served, ready).await?;
     let (mut response, headers) = if streamed {
         let headers = timing::first(&running);
-        let events = EventBody::open(running, stream::Events::new(envelope, &reading)).await?;
+        let events = EventBody::open(running, stream::Events::new(envelope, items)).await?;
         (answer::events(events), headers)
     } else {
-        let answered = conversation::hear(&mut running, &reading).await?;
-        let body = stream::whole(&envelope, &answered, &running)?;
+        let body = whole::collect(&mut running, &envelope, items).await?;
         (answer::json(body), timing::whole(&running))
     };
     response.headers_mut().extend(headers);

@@ -3,7 +3,9 @@
 use serde_json::{Map, Value, json};
 
 use crate::http::conversation::{HeardCall, HeardPart};
+use crate::http::openai::logprobs::ChatToken;
 use crate::http::openai::shapes::FINGERPRINT;
+use crate::http::responses::items::Open;
 use crate::session::{Accounts, End};
 
 /// What an answer tells beside its items.
@@ -87,54 +89,50 @@ fn usage(accounts: &Accounts, reasoning_tokens: u32) -> Value {
     })
 }
 
-/// An item; `id` without the prefix that tells its kind.
+/// An item.
 #[must_use]
-pub fn item(part: &HeardPart, id: &str, status: &str) -> Value {
-    match part {
+pub fn item(item: &Open, status: &str) -> Value {
+    let id = item_id(item);
+    match &item.part {
         HeardPart::Reasoning(text) => {
-            json!({"id": item_id(part, id), "type": "reasoning", "status": status, "summary": [],
-                   "content": contents(text, reasoning_part)})
+            json!({"id": id, "type": "reasoning", "status": status, "summary": [],
+                   "content": contents(text, || reasoning_part(text))})
         }
         HeardPart::Text(text) => {
-            json!({"id": item_id(part, id), "type": "message", "status": status, "role": "assistant",
-                   "content": contents(text, text_part)})
+            json!({"id": id, "type": "message", "status": status, "role": "assistant",
+                   "content": contents(text, || text_part(text, &item.logprobs))})
         }
         HeardPart::Call(HeardCall {
             id: call_id,
             name,
             arguments,
-            ..
         }) => {
-            json!({"id": item_id(part, id), "type": "function_call", "status": status, "call_id": call_id,
-                   "name": name, "arguments": arguments})
+            json!({"id": id, "type": "function_call", "status": status, "call_id": call_id, "name": name,
+                   "arguments": arguments})
         }
     }
 }
 
 /// An item's id.
 #[must_use]
-pub fn item_id(part: &HeardPart, id: &str) -> String {
-    let prefix = match part {
+pub fn item_id(item: &Open) -> String {
+    let prefix = match item.part {
         HeardPart::Reasoning(_) => "rs",
         HeardPart::Text(_) => "msg",
         HeardPart::Call(_) => "fc",
     };
-    format!("{prefix}_{id}")
+    format!("{prefix}_{}", item.id)
 }
 
 /// None before there is any text.
-fn contents(text: &str, part: fn(&str) -> Value) -> Vec<Value> {
-    if text.is_empty() {
-        Vec::new()
-    } else {
-        vec![part(text)]
-    }
+fn contents(text: &str, part: impl Fn() -> Value) -> Vec<Value> {
+    if text.is_empty() { Vec::new() } else { vec![part()] }
 }
 
 /// A part of a message.
 #[must_use]
-pub fn text_part(text: &str) -> Value {
-    json!({"type": "output_text", "text": text, "annotations": [], "logprobs": []})
+pub fn text_part(text: &str, logprobs: &[ChatToken]) -> Value {
+    json!({"type": "output_text", "text": text, "annotations": [], "logprobs": logprobs})
 }
 
 /// A part of reasoning.

@@ -1,67 +1,48 @@
-//! How the answer of `POST /v1/responses` is spelled.
+//! How the answer of `POST /v1/responses` is spelled, as events.
 
 use bytes::BytesMut;
 use serde_json::{Map, Value, json};
 
-use crate::http::conversation::{Answered, HeardCall, HeardPart, Reader, Reading, Said};
+use crate::http::conversation::HeardPart;
 use crate::http::error::ApiError;
-use crate::http::ids::Ids;
+use crate::http::openai::logprobs::ChatToken;
 use crate::http::openai::shapes::put_json;
+use crate::http::responses::items::{Change, Items, Open, Sources};
 use crate::http::responses::shapes::{Envelope, Progress, item, item_id, reasoning_part, status, text_part};
 use crate::http::running::Running;
 use crate::http::sse::Spelling;
 use crate::session::{ChoiceEvent, End};
 
-/// An answer in one piece.
-///
-/// # Errors
-/// When it cannot be written, which a fault of this server's own would be.
-pub fn whole(envelope: &Envelope, answered: &Answered, running: &Running) -> Result<Vec<u8>, ApiError> {
-    let parts = &answered.heard.parts;
-    let items = parts.iter().enumerate().map(|(index, part)| {
-        let over = matches!(part, HeardPart::Call(call) if call.whole) || index + 1 < parts.len();
-        let status = if over { "completed" } else { status(&answered.end) };
-        item(part, &running.app().ids.text(), status)
-    });
-    let progress = Progress::Over {
-        end: &answered.end,
-        accounts: running.accounts(),
-        reasoning_tokens: answered.reasoning_tokens,
-    };
-    let response = envelope.response(items.collect(), progress);
-    serde_json::to_vec(&response).map_err(|error| ApiError::Internal {
-        cause: error.to_string(),
-    })
-}
-
 /// The answer as events.
 #[derive(Debug)]
 pub struct Events {
     envelope: Envelope,
-    reader: Reader,
-    /// The item at hand, and its id without prefix.
-    open: Option<(HeardPart, String)>,
-    /// Items that are done.
-    done: Vec<Value>,
-    /// Of the last event.
-    sequence: u64,
+    items: Items,
+    writer: Writer,
     end: Option<End>,
 }
 
 impl Events {
     /// Before the first event.
     #[must_use]
-    pub fn new(envelope: Envelope, reading: &Reading) -> Self {
+    pub fn new(envelope: Envelope, items: Items) -> Self {
         Self {
             envelope,
-            reader: reading.reader(),
-            open: None,
-            done: Vec::new(),
-            sequence: 0,
+            items,
+            writer: Writer::default(),
             end: None,
         }
     }
+}
 
+/// Numbers events.
+#[derive(Debug, Default)]
+struct Writer {
+    /// Of the next one.
+    sequence: u64,
+}
+
+impl Writer {
     fn put(&mut self, out: &mut BytesMut, name: &str, fields: Value) {
         let mut data = Map::from_iter([
             ("type".to_owned(), Value::from(name)),
@@ -78,96 +59,42 @@ impl Events {
         out.extend_from_slice(b"\n\n");
     }
 
-    fn say(&mut self, out: &mut BytesMut, said: Said, ids: &Ids) {
-        match said {
-            Said::Reasoning(text) => {
-                if !matches!(self.open, Some((HeardPart::Reasoning(_), _))) {
-                    self.begin_item(out, HeardPart::Reasoning(String::new()), ids);
-                }
-                self.more(out, &text);
-            }
-            Said::Text(text) => {
-                if !matches!(self.open, Some((HeardPart::Text(_), _))) {
-                    self.begin_item(out, HeardPart::Text(String::new()), ids);
-                }
-                self.more(out, &text);
-            }
-            Said::Call { id, name, .. } => {
-                let call = HeardCall {
-                    id,
-                    name,
-                    arguments: String::new(),
-                    whole: false,
-                };
-                self.begin_item(out, HeardPart::Call(call), ids);
-            }
-            Said::Arguments { text, .. } => self.more(out, &text),
-            Said::CallEnd => self.end_item(out, "completed"),
+    /// Tells what happens to the item at place `index`.
+    fn change(&mut self, out: &mut BytesMut, index: usize, open: &Open, change: Change<'_>) {
+        match change {
+            Change::Begin => self.begin(out, index, open),
+            Change::More { text, logprobs } => self.more(out, index, open, text, logprobs),
+            Change::End(item) => self.end(out, index, open, item),
         }
     }
 
-    fn begin_item(&mut self, out: &mut BytesMut, part: HeardPart, ids: &Ids) {
-        self.end_item(out, "completed");
-        let id = ids.text();
-        let added = json!({"output_index": self.done.len(), "item": item(&part, &id, "in_progress")});
+    fn begin(&mut self, out: &mut BytesMut, index: usize, open: &Open) {
+        let added = json!({"output_index": index, "item": item(open, "in_progress")});
         self.put(out, "response.output_item.added", added);
-        let content = match &part {
-            HeardPart::Reasoning(_) => Some(reasoning_part("")),
-            HeardPart::Text(_) => Some(text_part("")),
-            HeardPart::Call(_) => None,
+        let part = match &open.part {
+            HeardPart::Reasoning(_) => reasoning_part(""),
+            HeardPart::Text(_) => text_part("", &[]),
+            HeardPart::Call(_) => return,
         };
-        let place = self.place(&part, &id);
-        self.open = Some((part, id));
-        if let Some(content) = content {
-            self.put(
-                out,
-                "response.content_part.added",
-                with(place, json!({"part": content})),
-            );
-        }
+        let added = with(place(index, open), json!({"part": part}));
+        self.put(out, "response.content_part.added", added);
     }
 
-    /// Where the item at hand stands.
-    fn place(&self, part: &HeardPart, id: &str) -> Value {
-        let place = json!({"item_id": item_id(part, id), "output_index": self.done.len()});
-        match part {
-            HeardPart::Call(_) => place,
-            _ => with(place, json!({"content_index": 0})),
-        }
+    fn more(&mut self, out: &mut BytesMut, index: usize, open: &Open, text: &str, logprobs: &[ChatToken]) {
+        let (name, delta) = match &open.part {
+            HeardPart::Reasoning(_) => ("response.reasoning_text.delta", json!({"delta": text})),
+            HeardPart::Text(_) => (
+                "response.output_text.delta",
+                json!({"delta": text, "logprobs": logprobs}),
+            ),
+            HeardPart::Call(_) => ("response.function_call_arguments.delta", json!({"delta": text})),
+        };
+        self.put(out, name, with(place(index, open), delta));
     }
 
-    fn more(&mut self, out: &mut BytesMut, more: &str) {
-        let Some((mut part, id)) = self.open.take() else {
-            return;
-        };
-        let (name, delta) = match &mut part {
-            HeardPart::Reasoning(text) => {
-                text.push_str(more);
-                ("response.reasoning_text.delta", json!({"delta": more}))
-            }
-            HeardPart::Text(text) => {
-                text.push_str(more);
-                (
-                    "response.output_text.delta",
-                    json!({"delta": more, "logprobs": []}),
-                )
-            }
-            HeardPart::Call(call) => {
-                call.arguments.push_str(more);
-                ("response.function_call_arguments.delta", json!({"delta": more}))
-            }
-        };
-        let place = self.place(&part, &id);
-        self.put(out, name, with(place, delta));
-        self.open = Some((part, id));
-    }
-
-    fn end_item(&mut self, out: &mut BytesMut, status: &str) {
-        let Some((part, id)) = self.open.take() else {
-            return;
-        };
-        let place = self.place(&part, &id);
-        match &part {
+    fn end(&mut self, out: &mut BytesMut, index: usize, open: &Open, item: &Value) {
+        let place = place(index, open);
+        match &open.part {
             HeardPart::Reasoning(text) => {
                 let done = with(place.clone(), json!({"text": text}));
                 self.put(out, "response.reasoning_text.done", done);
@@ -175,9 +102,9 @@ impl Events {
                 self.put(out, "response.content_part.done", with(place, part));
             }
             HeardPart::Text(text) => {
-                let done = with(place.clone(), json!({"text": text, "logprobs": []}));
+                let done = with(place.clone(), json!({"text": text, "logprobs": open.logprobs}));
                 self.put(out, "response.output_text.done", done);
-                let part = json!({"part": text_part(text)});
+                let part = json!({"part": text_part(text, &open.logprobs)});
                 self.put(out, "response.content_part.done", with(place, part));
             }
             HeardPart::Call(call) => {
@@ -185,10 +112,17 @@ impl Events {
                 self.put(out, "response.function_call_arguments.done", with(place, done));
             }
         }
-        let item = item(&part, &id, status);
-        let done = json!({"output_index": self.done.len(), "item": item});
+        let done = json!({"output_index": index, "item": item});
         self.put(out, "response.output_item.done", done);
-        self.done.push(item);
+    }
+}
+
+/// Where an item stands.
+fn place(index: usize, open: &Open) -> Value {
+    let place = json!({"item_id": item_id(open), "output_index": index});
+    match open.part {
+        HeardPart::Call(_) => place,
+        _ => with(place, json!({"content_index": 0})),
     }
 }
 
@@ -203,45 +137,35 @@ impl Spelling for Events {
     fn begin(&mut self, out: &mut BytesMut, _running: &Running) {
         for name in ["response.created", "response.in_progress"] {
             let response = self.envelope.response(Vec::new(), Progress::Running);
-            self.put(out, name, json!({"response": response}));
+            self.writer.put(out, name, json!({"response": response}));
         }
     }
 
     fn event(&mut self, out: &mut BytesMut, running: &Running, _choice: usize, event: ChoiceEvent) {
-        let ids = &running.app().ids;
-        let (said, end) = match event {
-            ChoiceEvent::Started { .. } | ChoiceEvent::Prompt(_) => return,
-            ChoiceEvent::Token(token) => (self.reader.token(&token.text, ids), None),
-            ChoiceEvent::Finished { end, text, .. } => {
-                let mut said = self.reader.text(&text, ids);
-                said.extend(self.reader.finish(ids));
-                (said, Some(end))
-            }
-        };
-        for said in said {
-            self.say(out, said, ids);
-        }
-        if let Some(end) = end {
-            self.end_item(out, status(&end));
+        let Self { items, writer, .. } = self;
+        let mut watch =
+            |index: usize, open: &Open, change: Change<'_>| writer.change(out, index, open, change);
+        if let Some(end) = items.take(event, Sources::of(running), &mut watch) {
             self.end = Some(end);
         }
     }
 
     fn end(&mut self, out: &mut BytesMut, running: &Running) {
         let Some(end) = self.end.take() else { return };
+        let (output, reasoning_tokens) = self.items.done();
         let progress = Progress::Over {
             end: &end,
             accounts: running.accounts(),
-            reasoning_tokens: self.reader.reasoning_tokens(),
+            reasoning_tokens,
         };
-        let response = self.envelope.response(std::mem::take(&mut self.done), progress);
+        let response = self.envelope.response(output, progress);
         let name = format!("response.{}", status(&end));
-        self.put(out, &name, json!({"response": response}));
+        self.writer.put(out, &name, json!({"response": response}));
     }
 
     fn failed(&mut self, out: &mut BytesMut, error: &ApiError) {
         let problem = error.problem();
         let fields = json!({"code": problem.code, "message": problem.message, "param": problem.param});
-        self.put(out, "error", fields);
+        self.writer.put(out, "error", fields);
     }
 }

@@ -43,6 +43,15 @@ pub struct ResponsesFields {
     pub stream_options: Option<StreamFields>,
     /// Tokens that the model may reason at most; then it has to answer. -1 is no limit.
     pub thinking_token_budget: Option<Integer>,
+    /// What an answer tells beside its items: `message.output_text.logprobs`. Reasoning is told in
+    /// full, so `reasoning.encrypted_content` adds nothing.
+    pub include: Option<Vec<String>>,
+    /// Tell the log-probabilities of this many most likely tokens, too; only with
+    /// `message.output_text.logprobs`. -1 is as many as there are.
+    pub top_logprobs: Option<Integer>,
+    /// What is done when the input does not fit: `disabled` refuses it; `auto` leaves out items at its
+    /// beginning until it does.
+    pub truncation: Option<String>,
     /// Where the provider caches; here every full block of a prompt is cached.
     pub prompt_cache_options: Option<CacheFields>,
 }
@@ -101,13 +110,6 @@ pub const UNBUILT: &[Unbuilt] = &[
     Unbuilt::unless("store", &[Harmless::Bool(false)]).or("send false: nothing is stored"),
     Unbuilt::unless("background", &[Harmless::Bool(false)]).or("use `stream`"),
     Unbuilt::always("prompt").or("send `instructions` and `input`"),
-    Unbuilt::unless("top_logprobs", &[Harmless::Number(0.0)]).or("use /v1/chat/completions"),
-    Unbuilt::unless("truncation", &[Harmless::Text("disabled")]).or("send less input"),
-    // Reasoning is told in full, and needs no key to come back.
-    Unbuilt::unless(
-        "include",
-        &[Harmless::TextsAmong(&["reasoning.encrypted_content"])],
-    ),
     Unbuilt::unless("context_management", &[Harmless::EmptyList]).or("send less input"),
     Unbuilt::always("moderation"),
     Unbuilt::unless("n", &[Harmless::Number(1.0)]).or("send several requests"),

@@ -7,14 +7,19 @@ use crate::http::check;
 use crate::http::conversation::{
     Budget, Chosen, Tool, ToolChoice, Tools, allowed, set_effort, set_verbosity, wrong_type,
 };
-use crate::http::decoding::Decoding;
+use crate::http::decoding::{Decoding, Limits};
 use crate::http::error::{ApiError, Rule};
 use crate::http::fields::{self, Ignored};
+use crate::http::openai::form::Logprobs;
+use crate::http::openai::prompt_fields;
 use crate::http::openai::validate::{self as shared, Asked};
 use crate::http::responses::input::{self, Item};
 use crate::http::responses::types::{Body, ResponsesFields, TextFields, UNBUILT, inside};
 use crate::http::rules::Rules;
 use crate::http::structure::{self, Structured};
+
+/// What `include` calls the log-probabilities of a text's tokens.
+const LOGPROBS: &str = "message.output_text.logprobs";
 
 /// A request that keeps every rule.
 #[derive(Clone, Debug)]
@@ -31,6 +36,10 @@ pub struct ResponsesRequest {
     pub(super) budget: Option<Budget>,
     /// Variables of the template.
     pub(super) template_variables: Map<String, Value>,
+    /// Whether items are left out when not all of them fit.
+    pub(super) shortened: bool,
+    /// How many alternatives are told with each of the text's tokens; `None`: not even those.
+    pub(super) top_logprobs: Option<u32>,
     /// How tokens are drawn.
     pub(super) decoding: Decoding,
     /// Fields of the answer that repeat the request's.
@@ -47,10 +56,16 @@ pub fn validate(body: &JsonBody, rules: Rules<'_>) -> Result<ResponsesRequest, A
     let ((fields, sampling, _), ignored) = fields::read_with::<Body>(body, &[UNBUILT], &inside())?;
     rules.name.check(fields.model.as_deref())?;
     let most = rules.limits.max_total_tokens;
+    let top_logprobs = top_logprobs(&fields, rules.limits)?;
     let asked = Asked {
         max_new_tokens: check::integer("max_output_tokens", fields.max_output_tokens, 1, most)?,
         default_max_new_tokens: rules.defaults.max_new_tokens.filter(|tokens| *tokens > 0),
         cache_salt: shared::cache_salt(sampling.cache_salt.as_deref(), rules.ids)?,
+        logprobs: Logprobs {
+            wanted: top_logprobs.is_some(),
+            top: top_logprobs.unwrap_or(0),
+            prompt: None,
+        },
         structure: format(fields.text.as_ref())?,
         ..Asked::default()
     };
@@ -76,6 +91,7 @@ pub fn validate(body: &JsonBody, rules: Rules<'_>) -> Result<ResponsesRequest, A
         return Err(ApiError::unsupported("prompt_cache_options.prewarm", fix));
     }
     check::integer("max_tool_calls", fields.max_tool_calls, 1, u32::MAX)?;
+    let shortened = shortened(fields.truncation.as_deref())?;
     let echo = echo(&fields, &decoding);
     let tools = tools(fields.tools, fields.tool_choice, fields.parallel_tool_calls)?;
     Ok(ResponsesRequest {
@@ -85,10 +101,48 @@ pub fn validate(body: &JsonBody, rules: Rules<'_>) -> Result<ResponsesRequest, A
         tools,
         template_variables,
         budget: Budget::new("thinking_token_budget", fields.thinking_token_budget)?,
+        shortened,
+        top_logprobs,
         decoding,
         echo,
         ignored,
     })
+}
+
+/// How many alternatives are told with each of the text's tokens, when those are told.
+fn top_logprobs(fields: &ResponsesFields, limits: &Limits) -> Result<Option<u32>, ApiError> {
+    let mut wanted = false;
+    for name in fields.include.iter().flatten() {
+        match name.as_str() {
+            LOGPROBS => wanted = true,
+            // Reasoning is told in full, and needs no key to come back.
+            "reasoning.encrypted_content" => {}
+            other => {
+                let other: String = other.chars().take(60).collect();
+                let fix = format!("there is no `{other}` to tell; leave it out");
+                return Err(ApiError::unsupported("include", fix));
+            }
+        }
+    }
+    let top = prompt_fields::top("top_logprobs", fields.top_logprobs, limits)?.unwrap_or(0);
+    if top > 0 && !wanted {
+        let message = format!("`top_logprobs` needs `include`: [\"{LOGPROBS}\"]");
+        return Err(ApiError::invalid("top_logprobs", Rule::Conflict, message));
+    }
+    Ok(wanted.then_some(top))
+}
+
+/// Whether items are left out when not all of them fit.
+fn shortened(truncation: Option<&str>) -> Result<bool, ApiError> {
+    match truncation {
+        None | Some("disabled") => Ok(false),
+        Some("auto") => Ok(true),
+        Some(other) => {
+            let given: String = other.chars().take(20).collect();
+            let message = format!("`truncation` must be `auto` or `disabled`. Given: `{given}`");
+            Err(ApiError::invalid("truncation", Rule::Value, message))
+        }
+    }
 }
 
 fn echo(fields: &ResponsesFields, decoding: &Decoding) -> Map<String, Value> {
@@ -111,9 +165,9 @@ fn echo(fields: &ResponsesFields, decoding: &Decoding) -> Map<String, Value> {
         "text": {"format": format.map_or_else(|| json!({"type": "text"}), Value::Object)},
         "tool_choice": fields.tool_choice.clone().unwrap_or_else(|| json!("auto")),
         "tools": fields.tools.clone().unwrap_or_default(),
-        "top_logprobs": 0,
+        "top_logprobs": decoding.sampling.top_logprobs,
         "top_p": decoding.sampling.top_p,
-        "truncation": "disabled",
+        "truncation": fields.truncation.as_deref().unwrap_or("disabled"),
     });
     match echo {
         Value::Object(echo) => echo,

@@ -29,7 +29,7 @@ pub fn tokenize(
         Asked::Text(text) => prompt::encode_text(model, &text, special)?,
         Asked::Messages(conversation) => {
             let rendered = conversation::render(model, *conversation)?;
-            conversation::encode(model, &rendered, None)?
+            conversation::encode(model, &rendered)?
         }
     };
     let spelling = |id: &u32| model.tokenizer.token_spelling(*id).unwrap_or_default();
@@ -48,7 +48,7 @@ pub fn tokenize(
 /// As `tokenize`.
 pub fn chat_tokenize(model: &ModelText, conversation: Conversation) -> Result<ChatTokenized, ApiError> {
     let rendered = conversation::render(model, conversation)?;
-    let ids = conversation::encode(model, &rendered, None)?;
+    let ids = conversation::encode(model, &rendered)?;
     let tokens = model.tokenizer.align(&rendered.text, &ids);
     Ok(ChatTokenized {
         tokenize_response: tokens.into_iter().map(Into::into).collect(),
