@@ -85,6 +85,67 @@ async fn strict_tools_have_a_grammar_where_the_model_may_call() {
     }
 }
 
+/// An answer follows one grammar: of two wishes that need one of their own, both are named.
+#[tokio::test]
+async fn two_grammars_for_one_answer_are_refused_by_both_names() {
+    let server = server("x").await;
+    let format = json!({"type": "json_object"});
+    // Every byte is a token here, so this word needs a grammar.
+    let words = json!(["some words"]);
+    for (more, param, other) in [
+        (
+            json!({"response_format": format, "guided_regex": "a+"}),
+            "guided_regex",
+            "response_format",
+        ),
+        (
+            json!({"response_format": format, "structured_outputs": {"choice": ["a"]}}),
+            "structured_outputs.choice",
+            "response_format",
+        ),
+        (
+            json!({"structured_outputs": {"regex": "a+", "json": {}}}),
+            "structured_outputs.regex",
+            "structured_outputs.json",
+        ),
+        (
+            json!({"guided_json": {}, "guided_choice": ["a"]}),
+            "guided_choice",
+            "guided_json",
+        ),
+        (
+            json!({"bad_words": words, "response_format": format}),
+            "bad_words",
+            "response_format",
+        ),
+        (
+            json!({"bad_words": words, "tools": tools(true)}),
+            "bad_words",
+            "tools",
+        ),
+        (
+            json!({"bad_words": words, "tools": tools(false), "tool_choice": "required"}),
+            "bad_words",
+            "tool_choice",
+        ),
+    ] {
+        let answer = server
+            .post("/v1/chat/completions", with(chat("Hi"), more.clone()))
+            .await;
+        assert_eq!(answer.status, 400, "{more}");
+        let error = answer.json()["error"].clone();
+        assert_eq!(
+            (&error["param"], &error["code"]),
+            (&json!(param), &json!("conflicting_parameters"))
+        );
+        for name in [param, other] {
+            let message = error["message"].as_str().unwrap();
+            assert!(message.contains(&format!("`{name}`")), "{name}: {message}");
+        }
+    }
+    assert_eq!(grammars(&server, 0), 0);
+}
+
 #[tokio::test]
 async fn what_a_model_cannot_be_held_to_is_told() {
     let mut setup = Setup::new().template(TEMPLATE).says("Hi");
