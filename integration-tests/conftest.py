@@ -1,4 +1,4 @@
-"""One demo server for all tests that only speak to it."""
+"""Servers for all tests that only speak to them."""
 
 import sys
 from collections.abc import Iterator
@@ -9,6 +9,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 sys.path.insert(0, str(Path(__file__).parent / "golden"))
 
+import relabelled
 from harness import Server, serve
 
 # Tests of other environments: `test_clients.py` runs them there.
@@ -19,4 +20,11 @@ collect_ignore = ["clients"]
 def demo() -> Iterator[Server]:
     """The demo model with default flags."""
     with serve("--model-id", "demo") as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def marked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """The demo model with tags for its reasoning and marks for gaps, see `relabelled`."""
+    with serve(*relabelled.flags(tmp_path_factory.mktemp("marked"))) as server:
         yield server

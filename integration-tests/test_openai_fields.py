@@ -7,6 +7,7 @@ import pytest
 from openai import OpenAI
 
 from harness import Server
+from relabelled import FIM_MIDDLE, FIM_PREFIX, FIM_SUFFIX
 
 PROMPT = "The capital of France is"
 QUESTION = [{"role": "user", "content": "What is the capital of France?"}]
@@ -212,3 +213,26 @@ def test_words_are_kept_away(client: OpenAI) -> None:
         assert phrase in client.completions.create(**longer).choices[0].text
         without = client.completions.create(**longer, extra_body={"bad_words": [phrase]})
         assert phrase not in without.choices[0].text
+
+
+def test_a_gap_is_filled_where_the_model_has_marks_for_it(client: OpenAI, marked: Server) -> None:
+    asked = {"model": "tgi", "prompt": "def add(a, b):\n", "temperature": 0, "max_tokens": 4}
+    with pytest.raises(openai.BadRequestError, match="no tokens that mark a gap") as refused:
+        client.completions.create(**asked, suffix="\nadd(1, 2)")
+    assert refused.value.param == "suffix"
+
+    def ids(text: str) -> list[int]:
+        with marked.client() as plain:
+            body = {"prompt": text, "add_special_tokens": False}
+            return plain.post("/tokenize", json=body).json()["tokens"]
+
+    filler = OpenAI(base_url=f"{marked.base_url}/v1", api_key="none", max_retries=0)
+    extra = {"return_token_ids": True}
+    filled = filler.completions.create(**asked, suffix="\nadd(1, 2)", extra_body=extra).choices[0]
+    before, behind = ids("def add(a, b):\n"), ids("\nadd(1, 2)")
+    prompt = [FIM_PREFIX, *before, FIM_SUFFIX, *behind, FIM_MIDDLE]
+    assert filled.model_dump()["prompt_token_ids"] == prompt
+    spelled = {"prompt": "<fim_prefix>def add(a, b):\n<fim_suffix>\nadd(1, 2)<fim_middle>"}
+    by_hand = filler.completions.create(**{**asked, **spelled}, extra_body=extra).choices[0]
+    assert by_hand.model_dump()["prompt_token_ids"] == prompt
+    assert by_hand.text == filled.text

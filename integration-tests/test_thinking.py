@@ -1,28 +1,15 @@
-"""The budget of a model's reasoning, on every route that takes a conversation.
-
-The demo model does not reason. Here two control tokens that it never learnt to use are spelled as the
-tags of reasoning, and its template opens an answer with the first one: it thinks until it is stopped.
-"""
+"""The budget of a model's reasoning, on every route that takes a conversation."""
 
 import json
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from anthropic import Anthropic
 from openai import OpenAI
 
-import relabelled
-from harness import Server, serve
+from harness import Server
+from relabelled import CLOSE, CONTROL
 
-TEMPLATE = """\
-{% for message in messages %}<|im_start|>{{ message.role }}
-{{ message.content }}<|im_end|>
-{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant
-{% if enable_thinking is not defined or enable_thinking %}<think>
-{% endif %}{% endif %}"""
-# Control tokens of the demo model's vocabulary, and which of them ends the reasoning.
-CONTROL, CLOSE = range(17), 8
 QUESTION: list[Any] = [{"role": "user", "content": "What is the capital of France?"}]
 # Behind a tag that means nothing to it the model would end its answer or begin another message.
 TALKING = {str(token): -100 for token in CONTROL if token != CLOSE}
@@ -30,19 +17,8 @@ GREEDY: dict[str, Any] = {"temperature": 0, "logit_bias": TALKING}
 
 
 @pytest.fixture(scope="module")
-def thinker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    folder = tmp_path_factory.mktemp("thinker")
-    model = relabelled.write(folder / "m.gguf", {"<gh_stars>": "<think>", "<issue_start>": "</think>"})
-    config = folder / "tokenizer_config.json"
-    config.write_text(json.dumps({"chat_template": TEMPLATE, "eos_token": "<|im_end|>"}))
-    flags = ("--tokenizer-config-path", str(config), "--reasoning-parser", "qwen3")
-    with serve("--model-id", str(model), *flags) as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
-def client(thinker: Server) -> OpenAI:
-    return OpenAI(base_url=f"{thinker.base_url}/v1", api_key="none", max_retries=0)
+def client(marked: Server) -> OpenAI:
+    return OpenAI(base_url=f"{marked.base_url}/v1", api_key="none", max_retries=0)
 
 
 def chat(client: OpenAI, budget: int, **more: Any) -> dict[str, Any]:
@@ -122,8 +98,8 @@ def test_behind_the_budget_the_answer_keeps_its_schema(client: OpenAI) -> None:
     assert set(json.loads(held["message"]["content"])) == {"city"}
 
 
-def test_a_messages_budget(thinker: Server) -> None:
-    client = Anthropic(base_url=thinker.base_url, api_key="none", max_retries=0)
+def test_a_messages_budget(marked: Server) -> None:
+    client = Anthropic(base_url=marked.base_url, api_key="none", max_retries=0)
     asked: dict[str, Any] = {"model": "tgi", "messages": QUESTION, "max_tokens": 64}
     extra = {"temperature": 0}
     message = client.messages.create(

@@ -307,13 +307,6 @@ async fn what_is_not_built_is_named() {
         assert_eq!(native(&answer), (422, "validation".to_owned()), "{field}");
         assert_eq!(answer.json()["param"], format!("parameters.{field}"));
     }
-    let answer = server
-        .post("/v1/completions", json!({"prompt": "a", "suffix": "b"}))
-        .await;
-    assert_eq!(
-        openai(&answer),
-        (400, "unsupported_parameter".to_owned(), json!("suffix"))
-    );
 }
 
 #[tokio::test]

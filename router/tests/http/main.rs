@@ -14,6 +14,7 @@ mod differential;
 mod document;
 mod errors;
 mod fields;
+mod gaps;
 mod held;
 mod interfaces;
 mod lifecycle;

@@ -23,6 +23,8 @@ use tower::ServiceExt;
 /// Token ids of the control tokens; those below are bytes.
 pub const IM_START: u32 = 256;
 pub const IM_END: u32 = 257;
+/// The first one that a test may add.
+pub const FIRST_OWN: u32 = 258;
 /// Ids beyond the tokenizer's, as models often have.
 pub const VOCAB_SIZE: u32 = 300;
 /// What the mock shard says, again and again, byte by byte.
@@ -43,7 +45,7 @@ impl Setup {
         let nowhere = tracing_subscriber::fmt().with_writer(std::io::sink);
         let _ = nowhere.with_max_level(tracing::Level::TRACE).try_init();
         let folder = tempfile::tempdir().unwrap();
-        write_model(folder.path());
+        write_model(folder.path(), &[]);
         let prefix = folder.path().join("shard");
         let shard = MockOptions {
             vocab_size: VOCAB_SIZE,
@@ -77,6 +79,12 @@ impl Setup {
     /// The model's chat template is this one.
     pub fn template(self, template: &str) -> Self {
         write_template(self.folder.path(), template);
+        self
+    }
+
+    /// The model has these control tokens, too, from `FIRST_OWN` on.
+    pub fn control_tokens(self, spellings: &[&str]) -> Self {
+        write_model(self.folder.path(), spellings);
         self
     }
 
@@ -314,7 +322,7 @@ pub fn key(text: &str) -> Keys {
 }
 
 /// A tokenizer whose tokens are bytes, a ChatML template and an EOS token.
-fn write_model(folder: &Path) {
+fn write_model(folder: &Path, more_control_tokens: &[&str]) {
     let vocab: BTreeMap<String, u32> = (0..=255_u8)
         .map(|byte| (spelling(byte).to_string(), byte.into()))
         .collect();
@@ -322,11 +330,17 @@ fn write_model(folder: &Path) {
         json!({"id": id, "content": content, "special": true, "single_word": false, "lstrip": false,
                "rstrip": false, "normalized": false})
     };
+    let more = (FIRST_OWN..).zip(more_control_tokens);
+    let added: Vec<Value> = [(IM_START, "<|im_start|>"), (IM_END, "<|im_end|>")]
+        .into_iter()
+        .chain(more.map(|(id, content)| (id, *content)))
+        .map(|(id, content)| control(id, content))
+        .collect();
     let byte_level =
         json!({"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": false});
     let tokenizer = json!({
         "version": "1.0", "truncation": null, "padding": null, "normalizer": null, "post_processor": null,
-        "added_tokens": [control(IM_START, "<|im_start|>"), control(IM_END, "<|im_end|>")],
+        "added_tokens": added,
         "pre_tokenizer": byte_level, "decoder": byte_level,
         "model": {"type": "BPE", "vocab": vocab, "merges": []},
     });

@@ -1,6 +1,7 @@
 //! `POST /v1/completions`
 
 mod convert;
+mod gap;
 mod stream;
 mod types;
 mod validate;

@@ -10,7 +10,7 @@ use serde::de::{Deserializer, Error, SeqAccess, Unexpected, Visitor};
 use crate::http::numbers::Integer;
 use crate::http::openai::types::{AnswerFields, InertFields, PromptFields, SamplingFields};
 use crate::http::structure::StructureFields;
-use crate::http::unbuilt::{Harmless, Unbuilt};
+use crate::http::unbuilt::Unbuilt;
 
 /// Fields that only this route has.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
@@ -18,6 +18,8 @@ use crate::http::unbuilt::{Harmless, Unbuilt};
 pub struct CompletionFields {
     /// Needed, not empty.
     pub prompt: Option<Prompt>,
+    /// What stands behind the gap that the answer fills; for models that learnt to fill gaps.
+    pub suffix: Option<String>,
     /// Tokens to generate.
     pub max_tokens: Option<Integer>,
     /// Its newer name, from the chat route.
@@ -45,7 +47,6 @@ pub type Body = (
 
 /// Fields of this route that are known and not built.
 pub const UNBUILT: &[Unbuilt] = &[
-    Unbuilt::unless("suffix", &[Harmless::Text("")]),
     Unbuilt::always("prompt_embeds").or("send `prompt`"),
     Unbuilt::always("thinking_token_budget").or("use /v1/chat/completions"),
 ];

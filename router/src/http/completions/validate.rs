@@ -28,6 +28,9 @@ pub struct CompletionRequest {
     pub(super) form: AnswerForm,
     /// At least one; token ids are of the vocabulary.
     pub(super) prompts: Vec<PromptInput>,
+    /// What stands behind the gap that the answer fills, not empty; `None`: the answer goes on with the
+    /// prompt.
+    pub(super) suffix: Option<String>,
     /// Put the prompt before the answer.
     pub(super) echo: bool,
     /// Whether the tokenizer adds BOS.
@@ -77,6 +80,11 @@ pub fn validate(body: &JsonBody, rules: Rules<'_>) -> Result<CompletionRequest, 
         structure: structure::openai(structure)?,
     };
     let truncation = prompt_fields::truncation(&prompt, asked.max_new_tokens, limits)?;
+    let suffix = fields.suffix.filter(|suffix| !suffix.is_empty());
+    if suffix.is_some() {
+        alone_with_suffix("echo", echo)?;
+        alone_with_suffix("truncate_prompt_tokens", truncation.is_some())?;
+    }
     let decoding = shared::decoding(sampling, asked, limits, rules.defaults)?;
     let prompts = prompts(fields.prompt.ok_or_else(|| ApiError::missing("prompt"))?, limits)?;
     check_sequences(prompts.len(), decoding.choices, limits.max_sequences)?;
@@ -85,12 +93,22 @@ pub fn validate(body: &JsonBody, rules: Rules<'_>) -> Result<CompletionRequest, 
         ignored,
         form,
         prompts,
+        suffix,
         echo,
         add_special_tokens: fields.add_special_tokens.unwrap_or(true),
         truncation,
         n: n.and_then(|n| usize::try_from(n.0).ok()).unwrap_or(1),
         decoding,
     })
+}
+
+/// A prompt with a gap is more than its text.
+fn alone_with_suffix(param: &str, given: bool) -> Result<(), ApiError> {
+    if !given {
+        return Ok(());
+    }
+    let message = format!("`suffix` and `{param}` exclude each other; leave one out");
+    Err(ApiError::invalid(param, Rule::Conflict, message))
 }
 
 fn logprobs(fields: &CompletionFields, prompt: &PromptFields, limits: &Limits) -> Result<Logprobs, ApiError> {

@@ -63,7 +63,7 @@ impl Tokenizer {
             .segments
             .iter()
             .map(|segment| (segment.text.as_str(), segment.plain));
-        self.encode_stretches(stretches, &mut ids)?;
+        self.encode_stretches(stretches, false, &mut ids)?;
         Ok(ids)
     }
 }

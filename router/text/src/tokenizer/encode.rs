@@ -56,6 +56,7 @@ impl Tokenizer {
         };
         self.encode_stretches(
             stretches.iter().map(|stretch| (stretch.text, stretch.control)),
+            false,
             &mut ids,
         )?;
         if options.add_special_tokens {
@@ -112,16 +113,18 @@ impl Tokenizer {
     }
 
     /// Encodes the stretches of one text, without special tokens around it. Those with `true` stay
-    /// text whatever they spell.
+    /// text whatever they spell. `inside`: other text stands before the first one.
     pub(crate) fn encode_stretches<'a>(
         &self,
         stretches: impl Iterator<Item = (&'a str, bool)>,
+        inside: bool,
         ids: &mut Vec<u32>,
     ) -> Result<(), TokenizeError> {
         for (index, (text, plain)) in stretches.filter(|(text, _)| !text.is_empty()).enumerate() {
-            let mut encoded = self.encode_stretch(text, plain, index > 0)?;
+            let inside = inside || index > 0;
+            let mut encoded = self.encode_stretch(text, plain, inside)?;
             if plain && encoded.iter().any(|id| self.control.contains(*id)) {
-                encoded = self.encode_characters(text, index > 0)?;
+                encoded = self.encode_characters(text, inside)?;
             }
             ids.extend_from_slice(&encoded);
         }
