@@ -6,7 +6,9 @@ It is that of `torch.distributed._symmetric_memory`, without multicast.
 from __future__ import annotations
 
 import logging
+from contextlib import suppress
 from dataclasses import dataclass
+from types import ModuleType
 
 import torch
 from torch import Tensor, distributed
@@ -33,6 +35,7 @@ class PeerMemory:
         try:
             from torch.distributed import _symmetric_memory as symmetric
 
+            _prefer_direct(symmetric, device)
             own = symmetric.empty(num_bytes, dtype=torch.uint8, device=device)
             own.zero_()
             torch.cuda.synchronize(device)
@@ -43,3 +46,10 @@ class PeerMemory:
             log.info("ranks do not reach each other's memory: %s", str(error).partition("\n")[0])
             return None
         return cls(own, torch.tensor(addresses, dtype=torch.int64, device=device))
+
+
+def _prefer_direct(symmetric: ModuleType, device: torch.device) -> None:
+    """GPUs map each other's memory; NVSHMEM, torch's choice where it is there, takes 3 s to begin."""
+    with suppress(AttributeError, RuntimeError):
+        if symmetric.get_backend(device) != "CUDA":
+            symmetric.set_backend("CUDA")

@@ -13,7 +13,7 @@ import triton.language as tl
 from shardline.kernels.chaining import Chain, launch_options, wait_for_previous
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["first"])
 def _embed_kernel(
     tokens,  # i32[rows]
     table,  # [vocabulary, HIDDEN]
@@ -22,8 +22,10 @@ def _embed_kernel(
     scaled,  # [rows, HIDDEN]
     square_sums,  # f32[rows, PARTS]
     vocabulary,
+    first,
     HIDDEN: tl.constexpr,
     BLOCK: tl.constexpr,
+    IS_PART: tl.constexpr,
     PARTS: tl.constexpr,
     PARTS_BLOCK: tl.constexpr,
     CHAIN: tl.constexpr,
@@ -32,12 +34,14 @@ def _embed_kernel(
     column = tl.arange(0, BLOCK)
     inside = column < HIDDEN
     wait_for_previous(CHAIN)
-    token = tl.load(tokens + row)
+    token = tl.load(tokens + row) - first
+    if IS_PART:
+        inside = inside & (token >= 0) & (token < vocabulary)
     # An id outside the table would read foreign memory; such a row is refused before it gets here,
     # and a padded row's stale token must be harmless.
     token = tl.minimum(tl.maximum(token, 0), vocabulary - 1)
     value = tl.load(table + token.to(tl.int64) * HIDDEN + column, mask=inside, other=0.0)
-    tl.store(residual + row * HIDDEN + column, value, mask=inside)
+    tl.store(residual + row * HIDDEN + column, value, mask=column < HIDDEN)
     if PARTS > 0:
         wide = value.to(tl.float32)
         weight = tl.load(gamma + column, mask=inside, other=0.0).to(tl.float32)
@@ -52,6 +56,7 @@ def embed(
     table: torch.Tensor,
     residual: torch.Tensor,
     *,
+    first_token: int | None = None,
     gamma: torch.Tensor | None = None,
     scaled: torch.Tensor | None = None,
     square_sums: torch.Tensor | None = None,
@@ -62,6 +67,8 @@ def embed(
     tokens:       i32[rows]
     table:        [vocabulary, hidden]
     residual:     [rows, hidden], written
+    first_token:  the table is a part of the vocabulary that begins there, and other tokens' rows become
+        zeros; none: it is all of it
     gamma, scaled, square_sums: all or none. With them the kernel also prepares the first layer's
         norm for `few_row_product`: scaled = residual * gamma, and square_sums (f32[rows, parts])
         sums to the row's sum of squares.
@@ -76,8 +83,10 @@ def embed(
         residual if scaled is None else scaled,
         residual if square_sums is None else square_sums,
         table.shape[0],
+        first_token or 0,
         HIDDEN=hidden,
         BLOCK=triton.next_power_of_2(hidden),
+        IS_PART=first_token is not None,
         PARTS=parts,
         PARTS_BLOCK=triton.next_power_of_2(max(parts, 1)),
         CHAIN=int(chain),

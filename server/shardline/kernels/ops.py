@@ -66,7 +66,7 @@ class TritonOps(Ops):
         peers = None if most_rows == 0 else PeerSums.open(group, hidden, facts.dtype, facts.device)
         if peers is None:
             return 0
-        peers.compile(facts.dtype)
+        peers.compile(facts.dtype, chained=self.target.chained_launch)
         if most_rows is None:
             peers.limit_by_time(group, facts.dtype)
         else:
@@ -84,12 +84,12 @@ class TritonOps(Ops):
         self, token_ids: Tensor, table: Tensor, first_token: int, next_norm: Norm | None = None
     ) -> Hidden:
         rows, (tokens, hidden) = token_ids.shape[0], table.shape
-        if first_token or tokens != self.facts.vocab_size:
-            return self._embed_part(token_ids, table, first_token)
         values = table.new_empty((rows, hidden))
         chain = self._chain(rows)
-        if next_norm is None or rows == 1 or rows > self.choices.most_few_rows:
-            embed(token_ids, table, values, chain=chain)
+        # A rank's part has no norm before the sum.
+        is_part = tokens != self.facts.vocab_size
+        if is_part or next_norm is None or rows == 1 or rows > self.choices.most_few_rows:
+            embed(token_ids, table, values, first_token=first_token if is_part else None, chain=chain)
             return Hidden(values)
         prepared = PreparedNorm(torch.empty_like(values), self._sums(rows, 1))
         embed(
@@ -102,13 +102,6 @@ class TritonOps(Ops):
             chain=chain,
         )
         return Hidden(values, prepared)
-
-    def _embed_part(self, token_ids: Tensor, table: Tensor, first_token: int) -> Hidden:
-        """The tokens that this rank has; zeros for the others."""
-        local = token_ids - first_token
-        here = (local >= 0) & (local < table.shape[0])
-        rows = torch.nn.functional.embedding(local.clamp(0, table.shape[0] - 1), table)
-        return Hidden(rows.mul_(here.unsqueeze(-1)))
 
     def norm_linear(self, x: Hidden, norm: Norm, weight: LinearWeight) -> Tensor:
         return self._normed_product(x, norm, weight, Epilogue.STORE)
@@ -145,7 +138,8 @@ class TritonOps(Ops):
         """By one launch where that is faster; else by NCCL, with addition and norm joined."""
         before = None if residual is None else residual.values
         if self.peers is not None and partial.shape[0] <= self.peers.most_rows:
-            values, normed = self.peers(partial, before, next_norm.weight, next_norm.epsilon)
+            chained = self._chain(partial.shape[0]) is not Chain.OFF
+            values, normed = self.peers(partial, before, next_norm.weight, next_norm.epsilon, chained)
             return Hidden(values, None if normed is None else Normed(normed))
         total = group.sum(partial)
         if before is None:

@@ -3,7 +3,7 @@
 Every rank writes its rows into the memory of all others and adds up what the others wrote into its own:
 one way over the link, where NCCL's kernel, the addition and the norm take three launches. More rows are
 left to NCCL where that was measured to be faster. Rows are summed in the order of ranks, so all ranks get
-the same bits.
+the same bits. Chained, the product that follows loads its first weights while a sum waits for the others.
 
 A row travels in words of 8 bytes: two elements, and the number of the sum. A word arrives whole, so one
 that has the right number has the right elements, and nothing else has to be waited for (NCCL's
@@ -23,6 +23,7 @@ import triton.language as tl
 
 from shardline.dist.group import ParallelGroup
 from shardline.dist.peers import PeerMemory
+from shardline.kernels.chaining import Chain, launch_options, wait_for_previous
 from shardline.kernels.rms_norm import rms_norm
 
 MOST_ROWS = 512
@@ -67,8 +68,10 @@ def _peer_sum_kernel(
     BLOCK: tl.constexpr,
     ADD: tl.constexpr,
     NORM: tl.constexpr,
+    CHAIN: tl.constexpr,
 ):
     row = tl.program_id(0)
+    wait_for_previous(CHAIN)
     pair = tl.arange(0, BLOCK)
     inside = pair < PAIRS
     ELEMENT: tl.constexpr = partial.dtype.element_ty
@@ -144,6 +147,7 @@ class PeerSums:
         residual: torch.Tensor | None,
         gamma: torch.Tensor | None = None,
         eps: float = 0.0,
+        chained: bool = False,
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
         """The residual stream, and its norm.
 
@@ -151,10 +155,13 @@ class PeerSums:
         residual:  [rows, hidden], which becomes residual + the sum of all ranks' partials; none: the sum
                    alone takes the place of `partial`
         gamma:     [hidden] of the norm; none: there is none
+        chained:   whether the kernels before and after are (see `chaining`)
         """
         rows, hidden = partial.shape
         values = partial if residual is None else residual
         normed = None if gamma is None else torch.empty_like(partial)
+        # Waiting takes no more of the card than a program a row: whoever comes next may have the rest.
+        chain = Chain.EARLY if chained else Chain.OFF
         _peer_sum_kernel[(rows,)](
             partial,
             values,
@@ -170,18 +177,21 @@ class PeerSums:
             BLOCK=triton.next_power_of_2(hidden // _ELEMENTS_A_WORD),
             ADD=residual is not None,
             NORM=gamma is not None,
+            CHAIN=int(chain),
             num_warps=8 if hidden >= 2048 else 4 if hidden >= 512 else 1,
+            **launch_options(chain),
         )
         return values, normed
 
-    def compile(self, dtype: torch.dtype) -> None:
-        """Compiles and runs both variants. Every rank has to call it.
+    def compile(self, dtype: torch.dtype, chained: bool) -> None:
+        """Compiles and runs all variants; `chained`: those too. Every rank has to call it.
 
         Later launches must not be skipped on one rank alone, as those of unknown kernels are at a first start.
         """
         partial = torch.zeros((1, self._hidden), dtype=dtype, device=self._counts.device)
-        for residual in (None, torch.zeros_like(partial)):
-            self(partial, residual, partial[0].clone(), 1e-6)
+        for chain in {False, chained}:
+            for residual in (None, torch.zeros_like(partial)):
+                self(partial, residual, partial[0].clone(), 1e-6, chain)
         torch.cuda.synchronize(self._counts.device)
 
     def limit_by_time(self, group: ParallelGroup, dtype: torch.dtype) -> None:

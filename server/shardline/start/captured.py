@@ -18,6 +18,7 @@ from time import perf_counter
 import torch
 
 from shardline.attention.base import AttentionBackend
+from shardline.config import set_unless_given
 from shardline.kernels.choice import MOST_FEW_ROWS
 from shardline.kernels.ops import TritonOps
 from shardline.kernels.token_mask import apply_token_masks
@@ -133,6 +134,8 @@ def captured_runner(
 
 def _meet(plan: ShardPlan, cache: StartCache) -> None:
     """The ranks meet; how many rows they sum by themselves is known from an earlier start, or measured."""
+    # Nothing here uses multicast, and where a program that does is killed it can hold up a host's GPUs.
+    set_unless_given({"TORCH_SYMM_MEM_DISABLE_MULTICAST": "1"})
     facts = product_facts(plan)
     known = cache.load(PEERS, facts)
     rows = known if isinstance(known, int) and not isinstance(known, bool) else -1
@@ -175,21 +178,26 @@ def product_facts(plan: ShardPlan) -> dict[str, object]:
     }
 
 
-def most_captured_tokens(model: ModelConfig) -> int:
+def most_captured_tokens(model: ModelConfig, world_size: int) -> int:
     """Steps up to this size are captured: larger ones take the GPU longer than their launch.
 
-    A launch takes some 25 ms of the host at worst; a fast card computes 2 * 6e14 products in a second.
+    A launch takes the host up to 0.8 ms a layer, and 1.2 where ranks add up; a fast card computes
+    2 * 3e14 products in a second.
     """
     heads = (2 * model.num_heads + 2 * model.num_kv_heads) * model.head_dim
-    layer = model.hidden_size * (heads + 3 * model.intermediate_size)
-    return max(256, int(0.025 * 3e14 / (layer * model.num_layers)))
+    layer = model.hidden_size * (heads + 3 * model.intermediate_size) // world_size
+    host_s = 0.8e-3 if world_size == 1 else 1.2e-3
+    return max(256, int(host_s * 3e14 / layer))
 
 
 def graph_sizes(plan: ShardPlan) -> GraphSizes:
     """To which sizes steps are padded."""
     return GraphSizes(
         plan.limits.max_sequences,
-        min(plan.limits.max_step_tokens, most_captured_tokens(plan.model_config)),
+        min(
+            plan.limits.max_step_tokens,
+            most_captured_tokens(plan.model_config, plan.config.world_size),
+        ),
         *([plan.config.cuda_graphs] if plan.config.cuda_graphs else []),
     )
 
