@@ -18,11 +18,16 @@ from shardline.kernels.chaining import Chain, launch_options, release_next, wait
 
 
 class Epilogue(IntEnum):
-    """What becomes of the product. The values are the kernels' EPILOGUE argument."""
+    """What becomes of the product. The values are the kernels' EPILOGUE argument.
+
+    PARTIAL is stored as STORE is: a rank's part of what is added to the residual stream, whose shapes
+    differ from those of other products.
+    """
 
     STORE = 0
     RESIDUAL = 1
     SWIGLU = 2
+    PARTIAL = 3
 
 
 @dataclass(frozen=True, slots=True)

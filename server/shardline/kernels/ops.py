@@ -209,7 +209,7 @@ class TritonOps(Ops):
 
     def _plain(self, h: Tensor, weight: LinearWeight) -> Tensor:
         """h @ weight^T + bias."""
-        product = Product(weight.weight.shape[0], weight.weight.shape[1], Epilogue.STORE)
+        product = Product(weight.weight.shape[0], weight.weight.shape[1], Epilogue.PARTIAL)
         return self._product_of_normed(h, weight, product)
 
     def _library(self, x: Tensor, weight: LinearWeight, dtype: torch.dtype | None = None) -> Tensor:
