@@ -49,6 +49,11 @@ class Shard:
     group: ParallelGroup
     grammars: NativeGrammars | None
 
+    def close(self) -> None:
+        """After the last step: leaves the group, once nothing captured holds on to it."""
+        self.runner.close()
+        self.group.close()
+
 
 def assemble(config: ShardConfig, report: Report) -> Shard:
     """Loads the model and everything around it. `report`: what Health says meanwhile."""

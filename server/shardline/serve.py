@@ -62,7 +62,7 @@ def serve(config: ShardConfig) -> int:
         log.error("shard %d: %s", config.rank, error, exc_info=None if expected else error)
         endpoint.close()
         return 1
-    shard.group.close()
+    shard.close()
     return 0
 
 

@@ -101,19 +101,15 @@ def default_one_row_tile(product: Product) -> OneRowTile:
     """Enough programs to fill a card a few times over, 16-byte loads, 32 to 64 weights a thread."""
     columns, inner = product.columns, product.inner
     if product.epilogue is Epilogue.SWIGLU:
-        if inner > 4096:
-            return OneRowTile(2, _largest_depth(inner, 1024), 1)
-        if inner == 4096:
-            return OneRowTile(2, 4096, 8)
+        if inner >= 4096:
+            return OneRowTile(2, _largest_depth(inner, 4096), 8)
         return OneRowTile(4, _largest_depth(inner, 512), 2, 128)
     if columns >= 32768:
         depth = _largest_depth(inner, 4096)
         return OneRowTile(2 if depth == 4096 else 4, depth, 4)
     if product.epilogue in (Epilogue.RESIDUAL, Epilogue.PARTIAL):
         return _output_tile(columns, inner)
-    if inner == 4096:
-        return OneRowTile(2, 2048, 4)
-    return OneRowTile(2, _largest_depth(inner, 1024), 2 if inner > 4096 else 1)
+    return OneRowTile(2, _largest_depth(inner, 1024), 2 if inner >= 4096 else 1)
 
 
 def _output_tile(columns: int, inner: int) -> OneRowTile:

@@ -30,6 +30,9 @@ MOST_ROWS = 512
 _HALVES = 2
 _ELEMENTS_A_WORD = 2
 _WORD_BYTES = 8
+# Chained sums of longer rows, with other tiles of the products beside them, made a step of the 70b shape take 28 ms in
+# place of 24; which of the two did it is not known.
+_MOST_CHAINED_ELEMENTS = 4096
 _SUMS = 16
 _ROUNDS = 5
 
@@ -155,13 +158,13 @@ class PeerSums:
         residual:  [rows, hidden], which becomes residual + the sum of all ranks' partials; none: the sum
                    alone takes the place of `partial`
         gamma:     [hidden] of the norm; none: there is none
-        chained:   whether the kernels before and after are (see `chaining`)
+        chained:   whether the kernels before and after are (see `chaining`); sums of short rows join them
         """
         rows, hidden = partial.shape
         values = partial if residual is None else residual
         normed = None if gamma is None else torch.empty_like(partial)
         # Waiting takes no more of the card than a program a row: whoever comes next may have the rest.
-        chain = Chain.EARLY if chained else Chain.OFF
+        chain = Chain.EARLY if chained and hidden <= _MOST_CHAINED_ELEMENTS else Chain.OFF
         _peer_sum_kernel[(rows,)](
             partial,
             values,

@@ -40,6 +40,10 @@ class JoinedForward(Forward, Protocol):
         """
         ...
 
+    def close(self) -> None:
+        """Lets go of what is kept for later steps; there are none."""
+        ...
+
 
 class EagerForward:
     """Launches every operation of the step. `resolve`: from a step's inputs to its token ids."""

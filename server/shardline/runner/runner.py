@@ -102,6 +102,11 @@ class Runner:
         """The same for the moment after a launch."""
         return self._parts.ahead is not None and self._parts.ahead.work_between()
 
+    def close(self) -> None:
+        """Nothing is launched after it."""
+        if self._parts.joined is not None:
+            self._parts.joined.close()
+
     def reset(self) -> None:
         """Forgets all sequences."""
         self._batch.reset()

@@ -87,7 +87,7 @@ def serve() -> None:
         pending = shard.runner.launch(frame)
         shard.runner.work_between()
         write(answers, shard.runner.complete(pending))
-    shard.group.close()
+    shard.close()
 
 
 if __name__ == "__main__":
