@@ -154,6 +154,15 @@ def test_stop_tokens_wait_for_min_tokens():
     assert [int(replayed.sample(logits).tokens) for _ in range(2)] == [9, 5]
 
 
+def test_each_row_waits_for_its_own_stop_tokens():
+    logits = torch.zeros((4, WIDTH))
+    logits[:, [5, 6, 9]] = torch.tensor([3.0, 2.0, 1.0])
+    stops = [replace(GREEDY, min_tokens=1, stop_token_ids=ids(*given)) for given in ([5], [5, 6], [])]
+    bench = Bench(*((parameters, [1], 1) for parameters in (*stops, GREEDY)))
+    assert bench.sample(logits).tokens.tolist() == [6, 9, 5, 5]
+    assert bench.sample(logits).tokens.tolist() == [5, 5, 5, 5]
+
+
 @pytest.mark.parametrize("parameters", [GREEDY, Parameters(seed=1), Parameters(top_p=0.5, top_k=3)])
 def test_invalid_rows_fail_alone(parameters):
     logits = random_logits(4)

@@ -109,25 +109,28 @@ class PenaltyEdit:
 
 
 class StopEdit:
-    """Stop tokens get -inf until `min_tokens` are generated."""
+    """Stop tokens get -inf until `min_tokens` are generated. Their few logits are written, no others read."""
 
-    def __init__(self, width: int, device: torch.device) -> None:
+    def __init__(self, device: torch.device) -> None:
         self._device = device
-        self._pool = RowPool(width, torch.bool, device)
+        self._stops: dict[int, I32] = {}
+        self._lowest = torch.tensor(NEGATIVE_INFINITY, dtype=torch.float32, device=device)
 
     def admit(self, slot: int, parameters: Parameters) -> bool:
         """Whether the sequence needs this edit."""
         self.release(slot)
         if not parameters.min_tokens or not len(parameters.stop_token_ids):
             return False
-        self._pool.take(slot)[_index(parameters.stop_token_ids, self._device)] = True
+        self._stops[slot] = parameters.stop_token_ids
         return True
 
     def release(self, slot: int) -> None:
         """The slot's sequence is gone."""
-        self._pool.release(slot)
+        self._stops.pop(slot, None)
 
-    def apply(self, logits: Tensor, rows: Tensor, slots: list[int]) -> None:
-        """`rows`: i64[m] of sequences that have not generated enough yet."""
-        stops = self._pool.rows[_index(self._pool.index(slots), self._device)]
-        logits.index_copy_(0, rows, logits.index_select(0, rows).masked_fill_(stops, NEGATIVE_INFINITY))
+    def apply(self, logits: Tensor, rows: npt.NDArray[np.intp], slots: list[int]) -> None:
+        """`rows`: host integers[m], of sequences that have not generated enough yet."""
+        stops = [self._stops[slot] for slot in slots]
+        places = np.stack([np.repeat(rows, [len(ids) for ids in stops]), np.concatenate(stops)])
+        picked, tokens = upload(places.astype(np.int64), self._device).unbind(0)
+        logits.index_put_((picked, tokens), self._lowest)

@@ -121,7 +121,7 @@ class Sampler:
             suppressed[masks.rows[masks.complete]] = False
         rows = np.flatnonzero(suppressed)
         if rows.size:
-            state.stops.apply(logits, self._rows(rows), host_slots[rows].tolist())
+            state.stops.apply(logits, rows, host_slots[rows].tolist())
         if masks is not None:
             self._apply(logits, masks.rows, masks.masks)
 

@@ -52,7 +52,7 @@ class SamplingState:
         self.constrained: Flags = np.zeros(slots, np.bool_)
         self.bias = BiasEdit(vocab_size, device)
         self.penalties = PenaltyEdit(vocab_size, device)
-        self.stops = StopEdit(vocab_size, device)
+        self.stops = StopEdit(device)
         self.token_ids: Tensor = torch.arange(vocab_size, dtype=torch.int32, device=device)
 
     def admit(self, slot: int, parameters: Parameters, tokens: I32, num_prompt: int) -> None:
