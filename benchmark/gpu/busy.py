@@ -19,6 +19,7 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -27,6 +28,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 import shapes
 from driver import Fleet, Load, LoadResult, run_load
 from engine import median_replay_ms
+from ranks import rank_settings
 from timeline import Recorder, Span, Summary, overlap_names, summarise
 
 from shardline.assembly import Shard, assemble
@@ -255,8 +257,8 @@ def parse_arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def start(arguments: argparse.Namespace) -> tuple[Fleet, WatchedRunner]:
-    """A shard with random weights, its runner watched."""
+def start(arguments: argparse.Namespace, ranks: dict[str, Any]) -> tuple[Fleet, WatchedRunner, Shard]:
+    """A shard with random weights, its runner watched. `ranks`: which rank it is, if there are several."""
     folder = shapes.make(arguments.model, Path(tempfile.mkdtemp()) / arguments.model)
     config = ShardConfig(
         model_path=folder,
@@ -267,13 +269,14 @@ def start(arguments: argparse.Namespace) -> tuple[Fleet, WatchedRunner]:
         max_sequences=512,
         kv_cache_tokens=262144,
         max_total_tokens=8192,
+        **ranks,
     )
     shard = assemble(config, lambda phase, message: None)
     while shard.runner.work_ahead():
         pass
     watched = WatchedRunner(shard.runner)
     watched_shard: Shard = replace(shard, runner=watched)
-    return Fleet(watched_shard), watched
+    return Fleet(watched_shard), watched, shard
 
 
 def main() -> None:
@@ -281,13 +284,15 @@ def main() -> None:
     os.environ.setdefault("TEARDOWN_CUPTI", "0")
     os.environ.setdefault("DISABLE_CUPTI_LAZY_REINIT", "1")
     arguments = parse_arguments()
+    ranks = rank_settings()
     Recorder.prime()
-    fleet, watched = start(arguments)
+    fleet, watched, shard = start(arguments, ranks)
     steps = record_steps(fleet, arguments)
     load = None
     if arguments.load:
         load = record_load(fleet, watched, Load.parse(arguments.load), arguments.after, arguments.window)
-    if arguments.out:
+    shard.close()
+    if arguments.out and not ranks.get("rank"):
         record = {"machine": torch.cuda.get_device_name(), "torch": torch.__version__}
         arguments.out.write_text(json.dumps({**record, "steps": steps, "load": load}, indent=1))
 

@@ -1,6 +1,7 @@
 """The engine without a server: model and runner of one shard, driven by frames as a router would.
 
     PYTHONPATH=server python benchmark/gpu/engine.py --model 8b --decode 1,8,32,100,256 --out FILE
+    PYTHONPATH=server torchrun --nproc-per-node 2 benchmark/gpu/engine.py --model 70b --decode 1,100
 
 Random weights and prompts. For each batch size: the captured step alone (replays back to back), and
 whole steps through the runner with two in flight, beside what the memory's bandwidth allows for the
@@ -27,6 +28,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 import shapes
 from driver import GREEDY, Fleet, Load, run_load
 from limits import Limits, measure_limits
+from ranks import rank_settings
 
 from shardline.assembly import assemble
 from shardline.config import ShardConfig
@@ -196,9 +198,10 @@ def whole_numbers(text: str) -> list[int]:
 
 def main() -> None:
     arguments = parse_arguments()
+    ranks = rank_settings()
     name = arguments.model
     context = arguments.context or (640 if name == "8b" else 192)
-    limits = measure_limits()
+    limits = measure_limits().of_cards(ranks.get("world_size", 1))
     print(limits.line(), flush=True)
     folder = shapes.make(name, Path(tempfile.mkdtemp()) / name)
     config = ShardConfig(
@@ -210,6 +213,7 @@ def main() -> None:
         max_sequences=arguments.max_sequences,
         kv_cache_tokens=arguments.kv_cache_tokens,
         max_total_tokens=8192,
+        **ranks,
     )
     began = time.perf_counter()
     notes: list[str] = []
@@ -251,7 +255,8 @@ def main() -> None:
         result = run_load(fleet, Load.parse(text))
         loads.append(asdict(result))
         print(result.line(name), flush=True)
-    if arguments.out:
+    shard.close()
+    if arguments.out and not ranks.get("rank"):
         commit = subprocess.run(
             ["git", "rev-parse", "--verify", "--quiet", "HEAD"], capture_output=True, text=True, check=False
         ).stdout.strip()

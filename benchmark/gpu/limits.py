@@ -20,6 +20,15 @@ class Limits:
     copy_bytes_s: float
     matmul_flop_s: float
 
+    def of_cards(self, count: int) -> Limits:
+        """What so many cards give together."""
+        return Limits(
+            self.device if count == 1 else f"{count} x {self.device}",
+            count * self.read_bytes_s,
+            count * self.copy_bytes_s,
+            count * self.matmul_flop_s,
+        )
+
     def line(self) -> str:
         """For people."""
         return (
