@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use shardline_mock_shard::{Faults, MockOptions, MockShard};
-use shardline_router::engine::EngineConfig;
-use shardline_router::engine::api::{EngineState, Finish};
+use shardline_router::engine::api::{EngineState, Finish, Generate};
+use shardline_router::engine::{EngineConfig, EngineHandle, Generation};
 
 use crate::support::*;
 
@@ -25,6 +25,33 @@ fn faulty(place: &Place, faults: Faults) -> MockOptions {
     MockOptions {
         faults,
         ..place.options()
+    }
+}
+
+/// Shards that died under a stream, which waits for those that follow.
+struct Died {
+    place: Place,
+    shard: MockShard,
+    engine: EngineHandle,
+    generation: Generation,
+}
+
+impl Died {
+    async fn under(request: Generate) -> Self {
+        let place = Place::new();
+        let faults = Faults {
+            die_at_step: Some(4),
+            ..Faults::default()
+        };
+        let (shard, engine) = serve_with(faulty(&place, faults), supervised(&place)).await;
+        let generation = engine.submit(request).await.unwrap();
+        until(&engine, stuck).await;
+        Self {
+            place,
+            shard,
+            engine,
+            generation,
+        }
     }
 }
 
@@ -62,16 +89,14 @@ async fn shards_that_hang_are_asked_nothing_until_they_are_replaced() {
 async fn shards_that_stay_away_are_asked_for_and_then_awaited_without_end() {
     let requests = [request(100, 20, 10)];
     let expected = undisturbed(&requests).await;
-    let place = Place::new();
-    let faults = Faults {
-        die_at_step: Some(4),
-        ..Faults::default()
-    };
-    let (dead, engine) = serve_with(faulty(&place, faults), supervised(&place)).await;
     let [request] = requests;
-    let generation = engine.submit(request).await.unwrap();
-    until(&engine, stuck).await;
-    drop(dead);
+    let Died {
+        place,
+        shard,
+        engine,
+        generation,
+    } = Died::under(request).await;
+    drop(shard);
     engine.replaced(2, "shard-0 was killed".to_owned()).await;
     until(&engine, |state| {
         matches!(state, EngineState::Recovering { stuck: false, .. })
@@ -97,16 +122,9 @@ async fn a_session_ends_when_its_shards_are_said_to_be_dead() {
 
 #[tokio::test]
 async fn a_launcher_that_gives_up_ends_the_streams_with_its_cause() {
-    let place = Place::new();
-    let faults = Faults {
-        die_at_step: Some(4),
-        ..Faults::default()
-    };
-    let (_dead, engine) = serve_with(faulty(&place, faults), supervised(&place)).await;
-    let generation = engine.submit(request(100, 20, 10)).await.unwrap();
-    until(&engine, stuck).await;
-    engine.fail("shard-0 was killed too often".to_owned()).await;
-    let (_, finish) = answer(generation).await;
+    let died = Died::under(request(100, 20, 10)).await;
+    died.engine.fail("shard-0 was killed too often".to_owned()).await;
+    let (_, finish) = answer(died.generation).await;
     let Finish::ShardLost { cause } = finish else {
         panic!("{finish:?}")
     };
@@ -115,14 +133,7 @@ async fn a_launcher_that_gives_up_ends_the_streams_with_its_cause() {
 
 #[tokio::test]
 async fn a_drain_does_not_wait_longer_than_its_grace_for_shards() {
-    let place = Place::new();
-    let faults = Faults {
-        die_at_step: Some(4),
-        ..Faults::default()
-    };
-    let (_dead, engine) = serve_with(faulty(&place, faults), supervised(&place)).await;
-    let generation = engine.submit(request(100, 20, 10)).await.unwrap();
-    until(&engine, stuck).await;
-    engine.drain(Duration::ZERO).await;
-    assert_eq!(answer(generation).await.1, Finish::Cancelled);
+    let died = Died::under(request(100, 20, 10)).await;
+    died.engine.drain(Duration::ZERO).await;
+    assert_eq!(answer(died.generation).await.1, Finish::Cancelled);
 }
