@@ -24,6 +24,7 @@ pub async fn convert(
         origin: Origin::Chat,
         too_long: request.truncation.map_or(TooLong::Refuse, TooLong::Cut),
         decoding: request.decoding,
+        ignored: request.ignored,
     };
     conversation::ready(app, served, turn, began).await
 }

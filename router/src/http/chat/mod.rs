@@ -43,16 +43,12 @@ async fn handle(app: &Arc<App>, request: Request) -> Handled {
     let (served, body) = answer::admit(app, request).await?;
     let mut request = answer::checked(app, &served, body, validate::validate).await?;
     let (form, echo) = (request.form, std::mem::take(&mut request.echo));
-    let (id, mut ignored) = (
-        id.or(request.request_id.take()),
-        std::mem::take(&mut request.ignored),
-    );
+    let id = id.or(request.request_id.take());
     let Begun {
         ready,
         reading,
-        unheeded,
+        ignored,
     } = convert::convert(app, &served, request, began).await?;
-    unheeded.iter().for_each(|path| ignored.note(path));
     let envelope = Envelope::new("chatcmpl", id.text(), app.name.id());
     let answer = stream::Told {
         answer: Answer::new(envelope, form, &ready.decoding, &ready.prompts),

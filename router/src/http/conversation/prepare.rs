@@ -15,6 +15,7 @@ use crate::http::conversation::speech::Speech;
 use crate::http::conversation::validate::Conversation;
 use crate::http::decoding::{Decoding, Limits};
 use crate::http::error::ApiError;
+use crate::http::fields::Ignored;
 use crate::http::prompt::{self, Origin, Truncation};
 use crate::http::start::{Ready, TextRules};
 use crate::http::structure::Structured;
@@ -32,6 +33,8 @@ pub struct Turn {
     pub too_long: TooLong,
     /// Whether tokens are told together with the text they stand for.
     pub settle: bool,
+    /// Fields of the body without effect.
+    pub ignored: Ignored,
 }
 
 /// What is done with a prompt that does not fit.
@@ -53,8 +56,8 @@ pub struct Begun {
     pub ready: Ready,
     /// How answers are read.
     pub reading: Reading,
-    /// Wishes that the model cannot be held to, by their paths.
-    pub unheeded: Vec<String>,
+    /// Fields of the body without effect, with wishes that the model cannot be held to.
+    pub ignored: Ignored,
 }
 
 /// Takes a place, then renders and tokenises the messages.
@@ -81,6 +84,8 @@ pub async fn ready(app: &App, served: &Served, turn: Turn, began: Instant) -> Re
     let (ids, characters) = (prepared.ids, prepared.characters);
     let prompt = prompt::fit(ids, characters, answer, &served.limits, origin)?;
     decoding.structure = prepared.structure;
+    let mut ignored = turn.ignored;
+    prepared.unheeded.iter().for_each(|path| ignored.note(path));
     let ready = Ready {
         began,
         place,
@@ -97,7 +102,7 @@ pub async fn ready(app: &App, served: &Served, turn: Turn, began: Instant) -> Re
     Ok(Begun {
         ready,
         reading: prepared.reading,
-        unheeded: prepared.unheeded,
+        ignored,
     })
 }
 

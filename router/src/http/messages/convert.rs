@@ -27,6 +27,7 @@ pub async fn convert(
         origin: Origin::Chat,
         too_long: TooLong::Refuse,
         settle: false,
+        ignored: request.ignored,
     };
     conversation::ready(app, served, turn, began).await
 }

@@ -50,14 +50,12 @@ async fn handle(app: &Arc<App>, request: Request) -> Handled {
     let (served, body) = answer::admit(app, request).await?;
     let request = answer::checked(app, &served, body, validate::validate).await?;
     let streamed = request.stream;
-    let mut ignored = request.ignored.clone();
     let stop_sequences = request.decoding.stop.strings.clone();
     let Begun {
         ready,
         reading,
-        unheeded,
+        ignored,
     } = convert::convert(app, &served, request, began).await?;
-    unheeded.iter().for_each(|path| ignored.note(path));
     let told = stream::Told {
         id: format!("msg_{}", app.ids.text()),
         model: app.name.id().to_owned(),

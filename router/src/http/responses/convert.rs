@@ -37,6 +37,7 @@ pub async fn convert(
             TooLong::Refuse
         },
         settle: request.top_logprobs.is_some(),
+        ignored: request.ignored,
     };
     conversation::ready(app, served, turn, began).await
 }

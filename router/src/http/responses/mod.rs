@@ -46,7 +46,6 @@ async fn handle(app: &Arc<App>, request: Request) -> Handled {
     let (served, body) = answer::admit(app, request).await?;
     let mut request = answer::checked(app, &served, body, validate::validate).await?;
     let (streamed, top) = (request.stream, request.top_logprobs);
-    let mut ignored = std::mem::take(&mut request.ignored);
     let created_at = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .map_or(0, |since| since.as_secs());
@@ -59,9 +58,8 @@ async fn handle(app: &Arc<App>, request: Request) -> Handled {
     let Begun {
         ready,
         reading,
-        unheeded,
+        ignored,
     } = convert::convert(app, &served, request, began).await?;
-    unheeded.iter().for_each(|path| ignored.note(path));
     let items = items::Items::new(&reading, top);
     let mut running = start(app, &served, ready).await?;
     let (mut response, headers) = if streamed {
