@@ -20,7 +20,7 @@ _CATEGORIES = (
     ("decode attention", ("_decode_attention",)),
     ("sampling", ("_statistics_kernel", "_histogram_kernel", "_collect_kernel", "_choose_kernel")),
     ("products", ("_few_rows", "_one_row", "nvjet", "gemm", "gemv", "cutlass", "cublas", "splitk", "matmul")),
-    ("sums over ranks", ("_peer_sum", "nccl")),
+    ("sums over ranks", ("_peer_words", "_peer_rows", "nccl")),
     ("copies", ("memcpy", "memset")),
 )
 

@@ -12,7 +12,7 @@ Each leaves a note for the next norm that the others can do without, so they mix
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from typing import ClassVar
 
 import torch
@@ -32,7 +32,7 @@ from shardline.kernels.few_rows import (
 )
 from shardline.kernels.library_products import LibraryProducts
 from shardline.kernels.one_row import Epilogue, OneRowTile, one_row_product
-from shardline.kernels.peer_sum import PeerSums
+from shardline.kernels.peer_sum import PeerSums, SumLimits
 from shardline.kernels.rms_norm import rms_norm
 from shardline.kernels.swiglu import swiglu
 from shardline.kernels.target import KernelTarget
@@ -60,19 +60,21 @@ class TritonOps(Ops):
         self.peers: PeerSums | None = None
         self._scratch = FewRowsScratch.allocate(facts.device)
 
-    def meet(self, group: ParallelGroup, hidden: int, most_rows: int | None = None) -> int:
-        """Opens the way for sums over ranks in one launch, for as many rows as that is faster."""
+    def meet(
+        self, group: ParallelGroup, hidden: int, known: tuple[int, ...] | None = None
+    ) -> tuple[int, ...]:
+        """Opens the ways for sums over ranks in one launch, for as many rows as each is the fastest."""
         facts = self.facts
-        peers = None if most_rows == 0 else PeerSums.open(group, hidden, facts.dtype, facts.device)
+        limits = None if known is None else SumLimits(*known)
+        if limits is not None and not limits.any:
+            return known or ()
+        peers = PeerSums.open(group, hidden, facts.dtype, facts.device)
         if peers is None:
-            return 0
-        peers.compile(facts.dtype, chained=self.target.chained_launch)
-        if most_rows is None:
-            peers.limit_by_time(group, facts.dtype)
-        else:
-            peers.most_rows = min(most_rows, peers.most_rows)
+            return astuple(SumLimits(0, 0))
+        peers.compile(hidden, facts.dtype, chained=self.target.chained_launch)
+        peers.limits = limits or peers.limit(group, hidden, facts.dtype)
         self.peers = peers
-        return peers.most_rows
+        return astuple(peers.limits)
 
     def pack(self, weight: LinearWeight, gated: bool = False, head: bool = False) -> LinearWeight:
         """Only notes the weight, to measure products with it; the head's, in float32, are cuBLAS's."""

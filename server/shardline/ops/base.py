@@ -121,13 +121,15 @@ class Ops(ABC):
         May write into `residual.values`. `next_norm`: what reads the result next, where known.
         """
 
-    def meet(self, group: ParallelGroup, hidden: int, most_rows: int | None = None) -> int:
+    def meet(
+        self, group: ParallelGroup, hidden: int, known: tuple[int, ...] | None = None
+    ) -> tuple[int, ...]:
         """Called once before loading where several ranks hold the model, on all of them at the same time.
 
-        `hidden`: columns of the residual stream. `most_rows`: what an earlier call returned; none: the
-        backend measures it. Returns up to how many rows it sums over ranks in a way of its own: none here.
+        `hidden`: columns of the residual stream. `known`: what an earlier call returned; none: the backend
+        measures it. Returns up to how many rows it sums over ranks in each way of its own: it has none here.
         """
-        return 0
+        return ()
 
     def sum_residual(
         self, partial: Tensor, residual: Hidden | None, group: ParallelGroup, next_norm: Norm

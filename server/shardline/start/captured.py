@@ -20,6 +20,7 @@ import torch
 from shardline.attention.base import AttentionBackend
 from shardline.config import set_unless_given
 from shardline.kernels.choice import MOST_FEW_ROWS
+from shardline.kernels.compilation import sources_digest
 from shardline.kernels.ops import TritonOps
 from shardline.kernels.token_mask import apply_token_masks
 from shardline.models.config import ModelConfig
@@ -136,14 +137,21 @@ def _meet(plan: ShardPlan, cache: StartCache) -> None:
     """The ranks meet; how many rows they sum by themselves is known from an earlier start, or measured."""
     # Nothing here uses multicast, and where a program that does is killed it can hold up a host's GPUs.
     set_unless_given({"TORCH_SYMM_MEM_DISABLE_MULTICAST": "1"})
-    facts = product_facts(plan)
-    known = cache.load(PEERS, facts)
-    rows = known if isinstance(known, int) and not isinstance(known, bool) else -1
-    # Measuring takes all of them.
-    agreed = plan.group.minimum(rows, plan.device)
-    found = plan.ops.meet(plan.group, plan.model_config.hidden_size, None if agreed < 0 else agreed)
-    if agreed < 0:
-        cache.store(PEERS, facts, found)
+    facts = {**product_facts(plan), "kernels": sources_digest()}
+    known = _whole_numbers(cache.load(PEERS, facts))
+    # Measuring takes all of them, and they have to do the same.
+    if plan.group.agree(known is not None) and known is not None:
+        known = tuple(plan.group.minimum(limit, plan.device) for limit in known)
+        plan.ops.meet(plan.group, plan.model_config.hidden_size, known)
+    else:
+        cache.store(PEERS, facts, plan.ops.meet(plan.group, plan.model_config.hidden_size))
+
+
+def _whole_numbers(record: object) -> tuple[int, ...] | None:
+    """From a record; none when it is not one of ours."""
+    if not isinstance(record, list) or not all(type(value) is int for value in record):
+        return None
+    return tuple(record)
 
 
 def compiling_threads(world_size: int) -> int:

@@ -26,7 +26,8 @@ from shardline.kernels.few_rows import (
     output_programs,
 )
 from shardline.kernels.one_row import Epilogue, OneRowTile, one_row_product
-from shardline.kernels.peer_sum import PeerSums
+from shardline.kernels.peer_rows import PeerRows
+from shardline.kernels.peer_words import PeerWords
 from shardline.kernels.rms_norm import rms_norm
 from shardline.kernels.rotary import HeadGeometry, HeadNorm, rope_and_write
 from shardline.kernels.sampling import SamplingScratch, SamplingTable, sample
@@ -81,9 +82,12 @@ def tensors(dtype: torch.dtype, hopper: bool) -> None:
         sampling(make, chain)
     for ranks in (2, 8):
         addresses = torch.zeros(ranks, dtype=torch.int64)
-        sums = PeerSums(PeerMemory(addresses.view(torch.uint8), addresses), 0, 4096)
-        sums(make(4, 4096), None, make(4096), 1e-5)
-        sums(make(4, 4096), make(4, 4096))
+        memory = PeerMemory(addresses.view(torch.uint8), addresses)
+        for sums in (PeerWords(memory, 0, 4096), PeerRows(memory, 0, 4096)):
+            partial = make(4, 4096)
+            sums(partial, partial, make(4096), make(4, 4096), 1e-5)
+            sums(partial, make(4, 4096), None, None, 0.0)
+        PeerWords(memory, 0, 4096)(partial, partial, None, None, 0.0, chained=chain is not Chain.OFF)
 
 
 def products(make, hopper: bool, chain: Chain) -> None:
