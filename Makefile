@@ -56,7 +56,7 @@ EXPORT_DEMO_MODEL := export SHARDLINE_DEMO_MODEL=$$(ls $(abspath $(VENV))/lib/py
 # One interpreter for all builds of the extension: another one would compile pyo3 again.
 export PYO3_PYTHON = $(abspath $(PY))
 
-.PHONY: help tools setup build run test test-rust test-python test-gpu test-clients pictures lint format bench bench-gpu fuzz golden clean
+.PHONY: help tools setup build run test test-rust test-python test-gpu sanitize-gpu test-clients pictures lint format bench bench-gpu fuzz golden clean
 
 help: ## list the targets
 	@echo "make TARGET [PORT=3000] [MODEL=demo] [TORCH_INDEX=url] [PYTHON=interpreter]"
@@ -100,6 +100,9 @@ pictures: $(STAMPS)/installed $(STAMPS)/test-tools ## make the pictures of the p
 test-gpu: $(STAMPS)/installed $(STAMPS)/test-tools ## run the kernels' tests and the agreement with the oracle on this machine's GPU, and those of two GPUs where there are two
 	@$(EXPORT_DEMO_MODEL)
 	$(PY) -m pytest -s server/tests/kernels server/tests/test_gpu_agreement.py server/tests/test_parallel_gpu.py $(PYTEST_ARGS)
+
+sanitize-gpu: $(STAMPS)/installed $(STAMPS)/test-tools ## run the kernels' tests under compute-sanitizer on this machine's GPU (TOOL=racecheck: for races)
+	@server/tests/kernels/sanitize.sh $(abspath $(PY))
 
 lint: $(STAMPS)/test-tools ## check formatting, clippy and ruff (`make format` mends most of it)
 	@cargo fmt --all --check && cargo fmt --manifest-path router/fuzz/Cargo.toml --check || { echo "Mend it with: make format"; exit 1; }

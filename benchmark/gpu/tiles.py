@@ -1,0 +1,248 @@
+"""Tiles of our products, chained as in a step: one product's tile is changed at a time.
+
+    PYTHONPATH=server python benchmark/gpu/tiles.py --shapes 8b,8b/2,70b/2 --rows 1,8,32
+
+A product by itself picks other tiles than one whose neighbours run into it. Some layers' products run one
+after the other from a captured graph, over more weights than the cache holds; norms are left out for ranks,
+whose products get rows that are normalised already. `8b/2`: what one of two ranks has. Prints what each of
+the best tiles takes less than the rule's, microseconds a layer, and all the best together.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+sys.path.insert(0, str(Path(__file__).parent.parent))
+sys.path.insert(0, str(Path(__file__).parent))
+import shapes
+from limits import measure_limits, seconds
+
+from shardline.kernels.choice import (
+    MOST_FEW_ROWS,
+    Product,
+    chain_for,
+    default_few_rows_tile,
+    default_one_row_tile,
+)
+from shardline.kernels.compilation import dry_run
+from shardline.kernels.few_rows import (
+    FewRowsScratch,
+    FewRowsTile,
+    PreparedNorm,
+    few_rows_product,
+    fits,
+    output_programs,
+    padded_rows,
+)
+from shardline.kernels.one_row import Epilogue, OneRowTile, one_row_product
+from shardline.kernels.target import KernelTarget
+
+DEVICE = torch.device("cuda", 0)
+BF16 = torch.bfloat16
+WEIGHT_BYTES = 4 << 30
+COMPILING_THREADS = 14
+SHARED_BYTES = 225_000
+EPSILON = 1e-5
+ORDER = ("qkv", "o", "gate_up", "down")
+Tile = OneRowTile | FewRowsTile
+
+
+def products_of(name: str) -> dict[str, Product]:
+    """Of a layer; `name`: a shape, and after a slash of how many ranks."""
+    model, _, ranks = name.partition("/")
+    shape, parts = shapes.SHAPES[model], int(ranks or 1)
+    output = Epilogue.PARTIAL if ranks else Epilogue.RESIDUAL
+    heads, inner = shape.heads * shape.head_dim // parts, shape.intermediate // parts
+    qkv = heads + 2 * shape.kv_heads * shape.head_dim // parts
+    return {
+        "qkv": Product(qkv, shape.hidden, Epilogue.STORE),
+        "o": Product(shape.hidden, heads, output),
+        "gate_up": Product(inner, shape.hidden, Epilogue.SWIGLU),
+        "down": Product(shape.hidden, inner, output),
+    }
+
+
+def one_row_tiles(product: Product) -> Iterator[Tile]:
+    """Even ones, of 8 to 128 weights a thread."""
+    for columns, depth, warps in itertools.product((1, 2, 4, 8), (512, 1024, 2048, 4096), (1, 2, 4, 8)):
+        even = product.inner % depth == 0 and product.columns % columns == 0
+        if even and 8 <= columns * depth // (32 * warps) <= 128:
+            yield OneRowTile(columns, depth, warps)
+
+
+def few_rows_tiles(product: Product, rows: int) -> Iterator[Tile]:
+    """Even ones that fill a card up to four times and whose buffers fit in a multiprocessor."""
+    gated = product.epilogue is Epilogue.SWIGLU
+    for columns, depth, splits, stages, warps in itertools.product(
+        (32, 64, 128), (128, 256), (1, 2, 4), (2, 3, 4, 6), (4, 8)
+    ):
+        tile = FewRowsTile(columns, depth, splits, stages, warps)
+        buffers = stages * ((2 if gated else 1) * columns + padded_rows(rows)) * depth * BF16.itemsize
+        even = product.inner % (depth * splits) == 0 and product.columns % columns == 0
+        programs = product.columns // columns * splits
+        usable = even and not (gated and splits > 1) and product.inner // splits >= 1024
+        usable = usable and (warps == 4 or columns == 128)
+        usable = usable and 90 <= programs <= 528 and 60_000 < buffers < SHARED_BYTES
+        if usable and fits(product.columns, rows, product.epilogue, tile):
+            yield tile
+
+
+@dataclass(frozen=True, slots=True)
+class Layers:
+    """Weights of some layers, and what goes in and comes out, by product."""
+
+    products: dict[str, Product]
+    weights: dict[str, list[Tensor]]
+    inputs: dict[str, Tensor]
+    outputs: dict[str, Tensor]
+    gamma: Tensor
+    scratch: FewRowsScratch
+    target: KernelTarget
+    rows: int
+    with_norms: bool
+
+    @classmethod
+    def make(cls, name: str, rows: int) -> Layers:
+        products = products_of(name)
+        halves = {key: 2 if p.epilogue is Epilogue.SWIGLU else 1 for key, p in products.items()}
+        layer_bytes = sum(halves[key] * p.columns * p.inner for key, p in products.items()) * BF16.itemsize
+        count = max(2, WEIGHT_BYTES // layer_bytes)
+
+        def random(*shape: int) -> Tensor:
+            return torch.randn(*shape, device=DEVICE, dtype=BF16)
+
+        return cls(
+            products,
+            {
+                key: [random(halves[key] * p.columns, p.inner) for _ in range(count)]
+                for key, p in products.items()
+            },
+            {key: random(rows, p.inner) for key, p in products.items()},
+            {key: random(rows, p.columns) for key, p in products.items()},
+            random(products["o"].columns),
+            FewRowsScratch.allocate(DEVICE),
+            KernelTarget.of(DEVICE),
+            rows,
+            "/" not in name,
+        )
+
+    @property
+    def count(self) -> int:
+        return len(self.weights["qkv"])
+
+    @property
+    def layer_bytes(self) -> int:
+        return sum(weights[0].numel() * BF16.itemsize for weights in self.weights.values())
+
+    def default_tile(self, key: str) -> Tile:
+        if self.rows == 1:
+            return default_one_row_tile(self.products[key])
+        return default_few_rows_tile(self.products[key], padded_rows(self.rows), self.target)
+
+    def tiles(self, key: str) -> list[Tile]:
+        product = self.products[key]
+        return list(one_row_tiles(product) if self.rows == 1 else few_rows_tiles(product, self.rows))
+
+    def run(self, tiles: dict[str, Tile], count: int) -> None:
+        """The products of `count` layers."""
+        notes: dict[str, PreparedNorm] = {}
+        for layer in range(count):
+            for key in ORDER:
+                self._product(key, layer, tiles[key], notes)
+
+    def _product(self, key: str, layer: int, tile: Tile, notes: dict[str, PreparedNorm]) -> None:
+        product, weight = self.products[key], self.weights[key][layer]
+        x, out = self.inputs[key], self.outputs[key]
+        chain = chain_for(self.rows, MOST_FEW_ROWS, self.target)
+        normalises = self.with_norms and key in ("qkv", "gate_up")
+        if isinstance(tile, OneRowTile):
+            gamma = self.gamma if normalises else None
+            one_row_product(
+                x, weight, out, tile, epilogue=product.epilogue, gamma=gamma, eps=EPSILON, chain=chain
+            )
+            return
+        prepared = None
+        if self.with_norms and not normalises:
+            sums = torch.ones(self.rows, output_programs(product.columns, tile), device=DEVICE)
+            follower = "gate_up" if key == "o" else "qkv"
+            prepared = notes[follower] = PreparedNorm(self.inputs[follower], sums)
+        few_rows_product(
+            x,
+            weight,
+            out,
+            tile,
+            self.scratch,
+            epilogue=product.epilogue,
+            square_sums=notes[key].square_sums if key in notes else None,
+            eps=EPSILON,
+            next_gamma=None if prepared is None else self.gamma,
+            prepared=prepared,
+            bulk_loads=self.target.bulk_loads,
+            chain=chain,
+        )
+
+    def layer_us(self, tiles: dict[str, Tile]) -> float:
+        """Microseconds of a layer's products, from a captured graph."""
+        self.run(tiles, 1)
+        torch.cuda.synchronize()
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph):
+            self.run(tiles, self.count)
+        return seconds(graph.replay, 8) / self.count * 1e6
+
+
+def numbers(tile: Tile) -> str:
+    """For people: the launch shape as its numbers."""
+    values = (getattr(tile, name) for name in tile.__dataclass_fields__)
+    return "/".join(str(value) for value in values if value is not None)
+
+
+def sweep(name: str, rows: int) -> None:
+    layers = Layers.make(name, rows)
+    rule = {key: layers.default_tile(key) for key in ORDER}
+    candidates = {key: layers.tiles(key) for key in ORDER}
+    with dry_run(DEVICE, COMPILING_THREADS):
+        for key in ORDER:
+            for tile in (rule[key], *candidates[key]):
+                layers.run({**rule, key: tile}, 1)
+    before = layers.layer_us(rule)
+    rate = layers.layer_bytes / before / 1e6
+    print(f"{name}, {rows} rows: {before:.2f} us a layer, {rate:.2f} TB/s", flush=True)
+    best = dict(rule)
+    for key in ORDER:
+        found = sorted(
+            ((layers.layer_us({**rule, key: tile}) - before, tile) for tile in candidates[key]),
+            key=lambda pair: pair[0],
+        )
+        shown = ", ".join(f"{numbers(tile)} {change:+.2f}" for change, tile in found[:5])
+        product = layers.products[key]
+        print(f"  {key} {product.columns} x {product.inner}, rule {numbers(rule[key])}: {shown}", flush=True)
+        if found and found[0][0] < 0:
+            best[key] = found[0][1]
+    after = layers.layer_us(best)
+    print(f"  the best together {after:.2f} us, {layers.layer_bytes / after / 1e6:.2f} TB/s", flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--shapes", default="8b,8b/2,70b/2")
+    parser.add_argument("--rows", default="1")
+    arguments = parser.parse_args()
+    torch.cuda.set_device(DEVICE)
+    print(measure_limits().line(), flush=True)
+    for name in arguments.shapes.split(","):
+        for rows in map(int, arguments.rows.split(",")):
+            sweep(name, rows)
+            torch.cuda.empty_cache()
+
+
+if __name__ == "__main__":
+    main()
