@@ -61,9 +61,9 @@ def _peer_words_kernel(
     sent = number | (mine.to(tl.int64) & 0xFFFFFFFF)
     for peer in tl.static_range(WORLD):
         if peer != RANK:
-            theirs = tl.load(addresses + peer).to(words) + ((half + RANK) * MOST + row).to(tl.int64) * PAIRS
-            tl.store(theirs + pair, sent, mask=inside)
-    own = tl.load(addresses + RANK).to(words)
+            theirs = tl.multiple_of(tl.load(addresses + peer).to(words), 16)
+            tl.store(theirs + ((half + RANK) * MOST + row).to(tl.int64) * PAIRS + pair, sent, mask=inside)
+    own = tl.multiple_of(tl.load(addresses + RANK).to(words), 16)
     first = tl.zeros((BLOCK,), tl.float32)
     second = tl.zeros((BLOCK,), tl.float32)
     for peer in tl.static_range(WORLD):
