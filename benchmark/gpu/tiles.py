@@ -4,7 +4,8 @@
 
 A product by itself picks other tiles than one whose neighbours run into it. Some layers' products run one
 after the other from a captured graph, over more weights than the cache holds; norms are left out for ranks,
-whose products get rows that are normalised already. `8b/2`: what one of two ranks has. Prints what each of
+whose products get rows that are normalised already. `8b/2`: what one of two ranks has. `--gigabytes`: of weights;
+with as many as a model has: tiles that are the best over 4 GB were not in a step of 70. Prints what each of
 the best tiles takes less than the rule's, microseconds a layer, and all the best together.
 """
 
@@ -47,7 +48,6 @@ from shardline.kernels.target import KernelTarget
 
 DEVICE = torch.device("cuda", 0)
 BF16 = torch.bfloat16
-WEIGHT_BYTES = 4 << 30
 COMPILING_THREADS = 14
 SHARED_BYTES = 225_000
 EPSILON = 1e-5
@@ -110,11 +110,11 @@ class Layers:
     with_norms: bool
 
     @classmethod
-    def make(cls, name: str, rows: int) -> Layers:
+    def make(cls, name: str, rows: int, weight_bytes: int) -> Layers:
         products = products_of(name)
         halves = {key: 2 if p.epilogue is Epilogue.SWIGLU else 1 for key, p in products.items()}
         layer_bytes = sum(halves[key] * p.columns * p.inner for key, p in products.items()) * BF16.itemsize
-        count = max(2, WEIGHT_BYTES // layer_bytes)
+        count = max(2, weight_bytes // layer_bytes)
 
         def random(*shape: int) -> Tensor:
             return torch.randn(*shape, device=DEVICE, dtype=BF16)
@@ -205,8 +205,8 @@ def numbers(tile: Tile) -> str:
     return "/".join(str(value) for value in values if value is not None)
 
 
-def sweep(name: str, rows: int) -> None:
-    layers = Layers.make(name, rows)
+def sweep(name: str, rows: int, weight_bytes: int) -> None:
+    layers = Layers.make(name, rows, weight_bytes)
     rule = {key: layers.default_tile(key) for key in ORDER}
     candidates = {key: layers.tiles(key) for key in ORDER}
     with dry_run(DEVICE, COMPILING_THREADS):
@@ -235,12 +235,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--shapes", default="8b,8b/2,70b/2")
     parser.add_argument("--rows", default="1")
+    parser.add_argument("--gigabytes", type=int, default=4)
     arguments = parser.parse_args()
     torch.cuda.set_device(DEVICE)
     print(measure_limits().line(), flush=True)
     for name in arguments.shapes.split(","):
         for rows in map(int, arguments.rows.split(",")):
-            sweep(name, rows)
+            sweep(name, rows, arguments.gigabytes << 30)
             torch.cuda.empty_cache()
 
 
