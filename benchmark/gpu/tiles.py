@@ -1,9 +1,9 @@
-"""Tiles of our products, chained as in a step: one product's tile is changed at a time.
+"""Tiles of our products and of decode attention, chained as in a step: one tile is changed at a time.
 
     PYTHONPATH=server python benchmark/gpu/tiles.py --shapes 8b,8b/2,70b/2 --rows 1,8,32
 
-A product by itself picks other tiles than one whose neighbours run into it. Some layers' products run one
-after the other from a captured graph, over more weights than the cache holds; norms are left out for ranks,
+A kernel by itself picks other tiles than one whose neighbours run into it. Some layers run one after the
+other from a captured graph, over more weights than the cache holds and rows of `--context` tokens; norms are left out for ranks,
 whose products get rows that are normalised already. `8b/2`: what one of two ranks has. `--gigabytes`: of weights;
 with as many as a model has: tiles that are the best over 4 GB were not in a step of 70. Prints what each of
 the best tiles takes less than the rule's, microseconds a layer, and all the best together.
@@ -26,6 +26,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 import shapes
 from limits import measure_limits, seconds
 
+from shardline.kernels import decode_attention
 from shardline.kernels.choice import (
     MOST_FEW_ROWS,
     Product,
@@ -34,6 +35,7 @@ from shardline.kernels.choice import (
     default_one_row_tile,
 )
 from shardline.kernels.compilation import dry_run
+from shardline.kernels.decode_attention import DecodeScratch, DecodeTile
 from shardline.kernels.few_rows import (
     FewRowsScratch,
     FewRowsTile,
@@ -44,6 +46,7 @@ from shardline.kernels.few_rows import (
     padded_rows,
 )
 from shardline.kernels.one_row import Epilogue, OneRowTile, one_row_product
+from shardline.kernels.rotary import HeadGeometry
 from shardline.kernels.target import KernelTarget
 
 DEVICE = torch.device("cuda", 0)
@@ -51,8 +54,10 @@ BF16 = torch.bfloat16
 COMPILING_THREADS = 14
 SHARED_BYTES = 225_000
 EPSILON = 1e-5
-ORDER = ("qkv", "o", "gate_up", "down")
-Tile = OneRowTile | FewRowsTile
+BLOCK = 64
+ATTENTION = "attention"
+ORDER = ("qkv", ATTENTION, "o", "gate_up", "down")
+Tile = OneRowTile | FewRowsTile | DecodeTile
 
 
 def products_of(name: str) -> dict[str, Product]:
@@ -95,9 +100,49 @@ def few_rows_tiles(product: Product, rows: int) -> Iterator[Tile]:
             yield tile
 
 
+def attention_tiles() -> Iterator[Tile]:
+    """Of any number of rows: a part has two tiles or more."""
+    for keys, splits, stages, warps in itertools.product(
+        (16, 32, 64), (1, 2, 3, 4, 6, 8), (2, 3, 4), (1, 2, 4)
+    ):
+        yield DecodeTile(keys, splits, 2, stages, warps, preload=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """Rows of one token each after `context - 1` known ones, in pages of their own."""
+
+    geometry: HeadGeometry
+    tables: Tensor
+    slots: Tensor
+    starts: Tensor
+    lengths: Tensor
+    caches: list[Tensor]
+    scratch: DecodeScratch
+
+    @classmethod
+    def make(cls, name: str, rows: int, context: int, layers: int) -> Rows:
+        model, _, ranks = name.partition("/")
+        shape, parts = shapes.SHAPES[model], int(ranks or 1)
+        angles = torch.randn(context, shape.head_dim // 2, device=DEVICE)
+        kv_heads, pages = shape.kv_heads // parts, -(-context // BLOCK)
+        geometry = HeadGeometry(shape.heads // parts, kv_heads, shape.head_dim, angles.cos(), angles.sin())
+        i32 = {"device": DEVICE, "dtype": torch.int32}
+        page = (rows * pages, 2, kv_heads, BLOCK, shape.head_dim)
+        return cls(
+            geometry,
+            torch.randperm(rows * pages, device=DEVICE).view(rows, pages).int(),
+            torch.arange(rows, **i32),
+            torch.arange(rows + 1, **i32),
+            torch.full((rows,), context, **i32),
+            [torch.randn(page, device=DEVICE, dtype=BF16) for _ in range(layers)],
+            DecodeScratch.allocate(16 * rows, rows, geometry, DEVICE),
+        )
+
+
 @dataclass(frozen=True, slots=True)
 class Layers:
-    """Weights of some layers, and what goes in and comes out, by product."""
+    """Weights of some layers, and what goes in and comes out, by product. `attended`: the rows' caches."""
 
     products: dict[str, Product]
     weights: dict[str, list[Tensor]]
@@ -108,9 +153,10 @@ class Layers:
     target: KernelTarget
     rows: int
     with_norms: bool
+    attended: Rows
 
     @classmethod
-    def make(cls, name: str, rows: int, weight_bytes: int) -> Layers:
+    def make(cls, name: str, rows: int, context: int, weight_bytes: int) -> Layers:
         products = products_of(name)
         halves = {key: 2 if p.epilogue is Epilogue.SWIGLU else 1 for key, p in products.items()}
         layer_bytes = sum(halves[key] * p.columns * p.inner for key, p in products.items()) * BF16.itemsize
@@ -132,6 +178,7 @@ class Layers:
             KernelTarget.of(DEVICE),
             rows,
             "/" not in name,
+            Rows.make(name, rows, context, count),
         )
 
     @property
@@ -140,23 +187,56 @@ class Layers:
 
     @property
     def layer_bytes(self) -> int:
-        return sum(weights[0].numel() * BF16.itemsize for weights in self.weights.values())
+        weights = sum(weights[0].numel() for weights in self.weights.values())
+        return (weights + self.attended.caches[0].numel()) * BF16.itemsize
+
+    def size(self, key: str) -> str:
+        """For people."""
+        if key == ATTENTION:
+            return f"{self.rows} x {int(self.attended.lengths[0])}"
+        return f"{self.products[key].columns} x {self.products[key].inner}"
 
     def default_tile(self, key: str) -> Tile:
+        if key == ATTENTION:
+            kv_heads = self.attended.geometry.num_kv_heads
+            return decode_attention.choose_tile(self.rows, kv_heads, self.target.multiprocessors)
         if self.rows == 1:
             return default_one_row_tile(self.products[key])
         return default_few_rows_tile(self.products[key], padded_rows(self.rows), self.target)
 
     def tiles(self, key: str) -> list[Tile]:
+        if key == ATTENTION:
+            return list(attention_tiles())
         product = self.products[key]
         return list(one_row_tiles(product) if self.rows == 1 else few_rows_tiles(product, self.rows))
 
     def run(self, tiles: dict[str, Tile], count: int) -> None:
-        """The products of `count` layers."""
+        """The kernels of `count` layers."""
         notes: dict[str, PreparedNorm] = {}
         for layer in range(count):
             for key in ORDER:
-                self._product(key, layer, tiles[key], notes)
+                if key == ATTENTION:
+                    self._attention(layer, tiles[key])
+                else:
+                    self._product(key, layer, tiles[key], notes)
+
+    def _attention(self, layer: int, tile: Tile) -> None:
+        assert isinstance(tile, DecodeTile)
+        rows = self.attended
+        decode_attention.decode_attention(
+            self.outputs["qkv"],
+            rows.caches[layer],
+            rows.geometry,
+            rows.tables,
+            rows.slots,
+            rows.starts,
+            rows.lengths,
+            self.inputs["o"],
+            rows.scratch,
+            tile,
+            scale=rows.geometry.head_dim**-0.5,
+            chain=chain_for(self.rows, MOST_FEW_ROWS, self.target),
+        )
 
     def _product(self, key: str, layer: int, tile: Tile, notes: dict[str, PreparedNorm]) -> None:
         product, weight = self.products[key], self.weights[key][layer]
@@ -190,7 +270,7 @@ class Layers:
         )
 
     def layer_us(self, tiles: dict[str, Tile]) -> float:
-        """Microseconds of a layer's products, from a captured graph."""
+        """Microseconds of a layer's kernels, from a captured graph."""
         self.run(tiles, 1)
         torch.cuda.synchronize()
         graph = torch.cuda.CUDAGraph()
@@ -205,8 +285,8 @@ def numbers(tile: Tile) -> str:
     return "/".join(str(value) for value in values if value is not None)
 
 
-def sweep(name: str, rows: int, weight_bytes: int) -> None:
-    layers = Layers.make(name, rows, weight_bytes)
+def sweep(name: str, rows: int, context: int, weight_bytes: int) -> None:
+    layers = Layers.make(name, rows, context, weight_bytes)
     rule = {key: layers.default_tile(key) for key in ORDER}
     candidates = {key: layers.tiles(key) for key in ORDER}
     with dry_run(DEVICE, COMPILING_THREADS):
@@ -223,8 +303,7 @@ def sweep(name: str, rows: int, weight_bytes: int) -> None:
             key=lambda pair: pair[0],
         )
         shown = ", ".join(f"{numbers(tile)} {change:+.2f}" for change, tile in found[:5])
-        product = layers.products[key]
-        print(f"  {key} {product.columns} x {product.inner}, rule {numbers(rule[key])}: {shown}", flush=True)
+        print(f"  {key} {layers.size(key)}, rule {numbers(rule[key])}: {shown}", flush=True)
         if found and found[0][0] < 0:
             best[key] = found[0][1]
     after = layers.layer_us(best)
@@ -235,13 +314,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--shapes", default="8b,8b/2,70b/2")
     parser.add_argument("--rows", default="1")
+    parser.add_argument("--context", type=int, default=640)
     parser.add_argument("--gigabytes", type=int, default=4)
     arguments = parser.parse_args()
     torch.cuda.set_device(DEVICE)
     print(measure_limits().line(), flush=True)
     for name in arguments.shapes.split(","):
         for rows in map(int, arguments.rows.split(",")):
-            sweep(name, rows, arguments.gigabytes << 30)
+            sweep(name, rows, arguments.context, arguments.gigabytes << 30)
             torch.cuda.empty_cache()
 
 
