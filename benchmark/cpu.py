@@ -20,6 +20,8 @@ import torch
 HERE = Path(__file__).parent
 sys.path += [str(HERE.parent / "integration-tests"), str(HERE.parent / "integration-tests" / "golden")]
 
+from built import built
+
 from harness import Server, serve
 from make import demo_model_path
 
@@ -80,7 +82,7 @@ def main() -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--pairs", type=int, default=5)
-    parser.add_argument("--load-tool", type=Path, default=HERE.parent / "target/release/shardline-load")
+    parser.add_argument("--load-tool", type=Path, default=built("shardline-load"))
     args = parser.parse_args()
     peer = Peer()
     peer.tok_s(0)

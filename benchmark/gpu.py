@@ -26,6 +26,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
 import shapes
+from built import built
 
 ROWS = (
     "8b:1:512:256,8b:8:512:256,8b:32:512:256,8b:50:512:256,8b:100:512:256,8b:256:512:256,8b:64:2048:128,"
@@ -183,7 +184,7 @@ def main() -> int:
     )
     parser.add_argument("--rows", help="model:concurrency:prompt tokens:output tokens, …")
     parser.add_argument("--shards", type=int, default=1, help="GPUs that hold the model together")
-    parser.add_argument("--load-tool", default="target/release/shardline-load")
+    parser.add_argument("--load-tool", default=str(built("shardline-load")))
     parser.add_argument("--out", type=Path, default=Path("benchmark/results/gpu.json"))
     parser.add_argument("--log", type=Path, default=Path(tempfile.gettempdir()) / "shardline-bench.log")
     parser.add_argument(

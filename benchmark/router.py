@@ -25,11 +25,12 @@ from pathlib import Path
 HERE = Path(__file__).parent
 sys.path += [str(HERE.parent / "integration-tests"), str(HERE.parent / "integration-tests" / "golden")]
 
+from built import built
+
 from harness import free_port, program
 from make import demo_model_path
 
 KEY = "a-key-of-the-benchmark"
-TARGET = HERE.parent / "target/release"
 
 
 class Router:
@@ -45,7 +46,7 @@ class Router:
         prefix = str(folder / "shard")
         self._shard = subprocess.Popen(
             [
-                TARGET / "shardline-mock-shard",
+                built("shardline-mock-shard"),
                 "serve",
                 "--shard-uds-path",
                 prefix,
@@ -123,7 +124,7 @@ def main() -> int:
     parser.add_argument("--pairs", type=int, default=3)
     parser.add_argument("--pause-ms", type=int, default=500)
     args = parser.parse_args()
-    tool = str(TARGET / "shardline-load")
+    tool = str(built("shardline-load"))
     folder = Path(tempfile.mkdtemp(prefix="shardline-bench-"))
     router = Router(folder)
     try:
