@@ -172,10 +172,11 @@ def sample_gpu(stop: threading.Event, seen: list[int]) -> None:
 
 
 def commit() -> str:
+    """COMMIT says it where the tree is a copy."""
     done = subprocess.run(
         ["git", "rev-parse", "--short", "HEAD"], check=False, capture_output=True, text=True
     )
-    return done.stdout.strip() or os.environ.get("COMMIT", "unknown")
+    return os.environ.get("COMMIT") or done.stdout.strip() or "unknown"
 
 
 def main() -> int:
