@@ -1,7 +1,11 @@
 """Several ranks give one rank's tokens, and refuse what they cannot hold together."""
 
-import pytest
+from types import SimpleNamespace
 
+import pytest
+import torch
+
+from shardline.assembly import Shard
 from shardline.config import ShardConfig
 from shardline.layers.split import split_heads, split_tokens
 from shardline.models.config import parse_config
@@ -84,3 +88,12 @@ def test_every_token_is_on_one_rank(vocabulary, world_size):
 
 def test_each_rank_has_its_socket(tmp_path):
     assert ShardConfig(tmp_path, "/run/shard", rank=2, world_size=3).socket_path == "/run/shard-2"
+
+
+def test_a_shard_lets_go_of_its_steps_before_it_leaves_the_group():
+    """NCCL waits for graphs that hold its sums: the other way round a rank would never end."""
+    order = []
+    runner = SimpleNamespace(close=lambda: order.append("runner"))
+    group = SimpleNamespace(close=lambda: order.append("group"))
+    Shard(runner, None, torch.device("cpu"), group, None).close()
+    assert order == ["runner", "group"]
