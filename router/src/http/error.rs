@@ -103,7 +103,7 @@ pub enum ApiError {
         message: String,
     },
     /// A field that is known and not served.
-    #[error("`{param}` is not supported yet; {fix}.")]
+    #[error("`{param}` is not supported; {fix}.")]
     Unsupported {
         /// The field's path.
         param: String,
