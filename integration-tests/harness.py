@@ -113,12 +113,7 @@ class Server:
 
     def shard(self, rank: int) -> int | None:
         """The process of a rank, where there is one."""
-        for pid in children(self.process.pid):
-            with contextlib.suppress(OSError):
-                words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
-                if b"serve" in words and words[words.index(b"--rank") + 1] == str(rank).encode():
-                    return pid
-        return None
+        return shard_process(self.process.pid, rank)
 
     def kill_every_shard(self) -> int:
         """Kills shard 0 as often as it is started, until the server ends; says how often."""
@@ -164,6 +159,16 @@ def children(pid: int) -> list[int]:
                 found += pids
                 pending += pids
     return found
+
+
+def shard_process(launcher: int, rank: int) -> int | None:
+    """The process of a rank that a launcher has started, where there is one."""
+    for pid in children(launcher):
+        with contextlib.suppress(OSError):
+            words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+            if b"serve" in words and words[words.index(b"--rank") + 1] == str(rank).encode():
+                return pid
+    return None
 
 
 def complete(client: httpx.Client, prompt_ids: Sequence[int], max_tokens: int = 64, **fields: object) -> dict:

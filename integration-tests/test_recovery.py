@@ -1,16 +1,14 @@
 """A lost shard is a pause: the group is replaced, every stream goes on with the tokens it would have had."""
 
-import json
 import os
 import signal
-import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
 import pytest
 
 import tiny
+from greedy import GreedyStream
 from harness import STOP_TIMEOUT_S, Server, complete, serve
 
 STREAMS = 4
@@ -27,51 +25,12 @@ def prompt(number: int) -> list[int]:
     return [5 + number, 17, 23, 11]
 
 
-class Stream(threading.Thread):
-    """Reads a greedy stream's tokens; `begun` is set with the first of them."""
-
-    def __init__(self, server: Server, number: int) -> None:
-        super().__init__()
-        self.begun = threading.Event()
-        self.tokens: list[int] = []
-        self.problem: object = None
-        self._url = f"{server.base_url}/v1/completions"
-        self._body = {
-            "prompt": prompt(number),
-            "max_tokens": TOKENS,
-            "temperature": 0,
-            "ignore_eos": True,
-            "return_token_ids": True,
-            "stream": True,
-        }
-        self.start()
-
-    def run(self) -> None:
-        try:
-            for event in self._events():
-                for choice in event.get("choices", ()):
-                    self.tokens += choice.get("token_ids") or []
-                if "error" in event:
-                    self.problem = event
-                if self.tokens:
-                    self.begun.set()
-        except (httpx.HTTPError, KeyError, ValueError) as error:
-            self.problem = error
-        self.begun.set()
-
-    def _events(self) -> Iterator[dict]:
-        with httpx.stream("POST", self._url, json=self._body, timeout=STOP_TIMEOUT_S) as response:
-            for line in response.iter_lines():
-                if line.startswith("data: {"):
-                    yield json.loads(line[6:])
-
-
-def streams_in_their_midst(server: Server, victim: int) -> list[Stream]:
+def streams_in_their_midst(server: Server, victim: int) -> list[GreedyStream]:
     """Streams that have begun and do not go on, as the process is stopped."""
     while True:
-        streams = [Stream(server, number) for number in range(STREAMS)]
+        streams = [GreedyStream(server.base_url, prompt(number), TOKENS) for number in range(STREAMS)]
         for stream in streams:
-            assert stream.begun.wait(STOP_TIMEOUT_S)
+            assert stream.in_midst.wait(STOP_TIMEOUT_S)
         os.kill(victim, signal.SIGSTOP)
         if all(stream.is_alive() and len(stream.tokens) < TOKENS / 2 for stream in streams):
             return streams

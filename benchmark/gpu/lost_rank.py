@@ -9,90 +9,38 @@ streams once more when all of them have ended.
 from __future__ import annotations
 
 import argparse
-import http.client
-import json
 import os
 import signal
-import subprocess
 import sys
 import tempfile
-import threading
-import time
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parent.parent))
+BENCHMARK = Path(__file__).parent.parent
+sys.path[:0] = [str(BENCHMARK), str(BENCHMARK.parent / "integration-tests")]
 import gpu
 import shapes
+
+from greedy import GreedyStream
+from harness import shard_process
 
 MIDST = 100
 
 
-class Stream(threading.Thread):
-    """A greedy stream: its tokens, the longest time between two events, and what went wrong."""
-
-    def __init__(self, port: int, number: int, tokens: int) -> None:
-        super().__init__()
-        self.tokens: list[int] = []
-        self.gap_s = 0.0
-        self.problem: object = None
-        self._port = port
-        self._body = json.dumps(
-            {
-                "prompt": [5 + number, 17, 23, 11],
-                "max_tokens": tokens,
-                "temperature": 0,
-                "ignore_eos": True,
-                "return_token_ids": True,
-                "stream": True,
-            }
-        )
-        self.in_midst = threading.Event()
-        self.start()
-
-    def run(self) -> None:
-        try:
-            self._read()
-        except (OSError, http.client.HTTPException, ValueError) as error:
-            self.problem = error
-        self.in_midst.set()
-
-    def _read(self) -> None:
-        connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=300)
-        connection.request("POST", "/v1/completions", self._body, {"content-type": "application/json"})
-        last = time.monotonic()
-        for line in connection.getresponse():
-            if not line.startswith(b"data: {"):
-                continue
-            event, now = json.loads(line[6:]), time.monotonic()
-            self.gap_s, last = max(self.gap_s, now - last), now
-            if "error" in event:
-                self.problem = event["error"]
-            for choice in event.get("choices", ()):
-                self.tokens += choice.get("token_ids") or []
-            if len(self.tokens) >= MIDST:
-                self.in_midst.set()
-
-
-def process_of(rank: int) -> int:
-    """The process of a rank."""
-    found = subprocess.run(
-        ["pgrep", "-af", "shardline-server serve"], capture_output=True, text=True, check=True
-    )
-    return next(int(line.split()[0]) for line in found.stdout.splitlines() if f"--rank {rank} " in f"{line} ")
-
-
-def streams(server: gpu.Server, count: int, tokens: int, victim: int | None) -> list[Stream]:
-    begun = [Stream(server.port, number, tokens) for number in range(count)]
+def streams(server: gpu.Server, count: int, tokens: int, victim: int | None) -> list[GreedyStream]:
+    base_url = f"http://127.0.0.1:{server.port}"
+    begun = [GreedyStream(base_url, [5 + number, 17, 23, 11], tokens, MIDST) for number in range(count)]
     if victim is not None:
         for stream in begun:
             stream.in_midst.wait()
-        os.kill(process_of(victim), signal.SIGKILL)
+        process = shard_process(server.process.pid, victim)
+        assert process is not None
+        os.kill(process, signal.SIGKILL)
     for stream in begun:
         stream.join()
     return begun
 
 
-def tell(what: str, found: list[Stream], tokens: int) -> bool:
+def tell(what: str, found: list[GreedyStream], tokens: int) -> bool:
     """One line; whether every stream is whole."""
     whole = sum(len(stream.tokens) == tokens and stream.problem is None for stream in found)
     longest = max(stream.gap_s for stream in found)

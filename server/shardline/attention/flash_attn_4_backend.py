@@ -1,9 +1,10 @@
 """Prompts by flash-attn-4 (CuTe DSL), single tokens by our decode kernel, over the same cache.
 
 Steps of few tokens stay with our own kernel for prompts, which is faster there by a microsecond a layer. The
-library gains with the length of what was there before a chunk: a third of the time of 1,024 tokens after
-7,168 with heads of 128. With heads of 64 it gains nothing. Where a step's rows lie is read on the device, so steps are captured as with our kernels:
-for rows of one token the library is told that they have none.
+library gains with the length of what was there before a chunk: a third of our kernel's time for 1,024 tokens
+after 7,168 with heads of 128. With heads of 64 it gains nothing. Where a step's rows lie is read on the
+device, so steps are captured as with our kernels: for rows of one token the library is told that they have
+none.
 
 A page is as long as the library's tile of keys, which it then loads in bulk, past a sequence's end in its
 last page: there lies what an earlier sequence left. Its weight is 0, but 0 times infinity is not a number,
@@ -12,7 +13,7 @@ so the type must be one that does not overflow. Hence bfloat16 alone.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
@@ -29,14 +30,11 @@ _ROWS_OF_KINDS = (1, 257)
 
 
 @dataclass(frozen=True, slots=True)
-class FlashMetadata(TritonMetadata):
-    """`used`: i32[rows], tokens of rows with more than one, else 0; `tables`: i32[rows, max_blocks].
+class _Chunks:
+    """`used`: i32[rows], tokens of rows with more than one, else 0; `tables`: i32[rows, max_blocks]."""
 
-    None where our own kernel attends.
-    """
-
-    used: Tensor | None = None
-    tables: Tensor | None = None
+    used: Tensor
+    tables: Tensor
 
 
 class FlashAttention4(TritonAttention):
@@ -57,33 +55,28 @@ class FlashAttention4(TritonAttention):
                 self.name, f"does not work as installed ({error}): run `pip install {TESTED}`"
             ) from error
 
-    def prepare(self, rows: StepRows) -> FlashMetadata:
-        base = super().prepare(rows)
-        used = tables = None
-        if base.chunks and rows.positions.shape[0] >= FEWEST_TOKENS:
-            counts = rows.query_starts.diff()
-            used = counts.masked_fill_(counts == 1, 0)
-            tables = rows.block_tables.index_select(0, rows.slots)
-        return FlashMetadata(
-            *(getattr(base, field.name) for field in fields(TritonMetadata)), used=used, tables=tables
+    def _plan_chunks(self, rows: StepRows) -> object:
+        if rows.positions.shape[0] < FEWEST_TOKENS:
+            return super()._plan_chunks(rows)
+        counts = rows.query_starts.diff()
+        return _Chunks(
+            used=counts.masked_fill_(counts == 1, 0), tables=rows.block_tables.index_select(0, rows.slots)
         )
 
     def _attend_chunks(self, layer: int, qkv: Tensor, metadata: TritonMetadata, out: Tensor) -> None:
-        assert isinstance(metadata, FlashMetadata)
-        if metadata.used is None or metadata.tables is None:
+        rows, chunks = metadata.rows, metadata.plan
+        if isinstance(chunks, _Chunks):
+            self._flash(layer, qkv, rows.query_starts, rows.context_lengths, chunks, out)
+        else:
             super()._attend_chunks(layer, qkv, metadata, out)
-            return
-        rows = metadata.rows
-        self._flash(layer, qkv, rows.query_starts, metadata.used, rows.context_lengths, metadata.tables, out)
 
     def _flash(
         self,
         layer: int,
         qkv: Tensor,
         query_starts: Tensor,
-        used: Tensor,
         context_lengths: Tensor,
-        tables: Tensor,
+        chunks: _Chunks,
         out: Tensor,
     ) -> None:
         """Attention of rows whose keys are in the cache; tokens of other rows are not touched.
@@ -100,9 +93,9 @@ class FlashAttention4(TritonAttention):
             self._cache[layer, :, 0].transpose(1, 2),
             self._cache[layer, :, 1].transpose(1, 2),
             cu_seqlens_q=query_starts,
-            seqused_q=used,
+            seqused_q=chunks.used,
             seqused_k=context_lengths,
-            page_table=tables,
+            page_table=chunks.tables,
             softmax_scale=facts.scale,
             causal=True,
             window_size_left=None if window is None else window - 1,
@@ -121,7 +114,7 @@ class FlashAttention4(TritonAttention):
         starts = torch.zeros(rows + 1, dtype=torch.int32, device=facts.device)
         starts[1:] = counts.cumsum(0)
         tables = torch.zeros((rows, 1), dtype=torch.int32, device=facts.device)
-        used = counts.masked_fill(counts == 1, 0)
+        chunks = _Chunks(counts.masked_fill(counts == 1, 0), tables)
         # Layers of one window share a kernel.
         for layer in {window is None: layer for layer, window in enumerate(facts.windows)}.values():
-            self._flash(layer, qkv, starts, used, counts, tables, out)
+            self._flash(layer, qkv, starts, counts, chunks, out)

@@ -49,20 +49,19 @@ def check_attention(name: str, device: torch.device, dtype: torch.dtype) -> None
         return
     if not has_module("triton"):
         raise UnavailableAttentionError(name, "needs the package triton: run `pip install triton`")
+    interprets = name == "triton" and device.type != "cuda" and _interprets()
+    if device.type != "cuda" and not interprets:
+        raise UnavailableAttentionError(name, f"needs a GPU and this shard runs on {device}: add one")
     if name == "flash-attn-4":
         _check_flash_attn_4(name, device, dtype)
-        return
-    if device.type != "cuda" and not _interprets():
-        raise UnavailableAttentionError(name, f"needs a GPU and this shard runs on {device}: add one")
-    if device.type == "cuda" and dtype is torch.float32:
+    elif device.type == "cuda" and dtype is torch.float32:
         raise UnavailableAttentionError(
             name, "computes in bfloat16 and float16 on a GPU: set --dtype bfloat16"
         )
 
 
 def _check_flash_attn_4(name: str, device: torch.device, dtype: torch.dtype) -> None:
-    if device.type != "cuda":
-        raise UnavailableAttentionError(name, f"needs a GPU and this shard runs on {device}: add one")
+    """What it lacks on a GPU."""
     if dtype is not torch.bfloat16:
         raise UnavailableAttentionError(name, "computes in bfloat16: set --dtype bfloat16")
     if torch.cuda.get_device_capability(device)[0] != 9:

@@ -30,15 +30,15 @@ from shardline.kernels.target import KernelTarget
 class TritonMetadata:
     """What every layer of a step needs.
 
-    `singles`, `chunks`: whether rows of one token, and of more, may be there. `most_tiles`: bound of
-    the prefill kernel's tiles.
+    `singles`, `chunks`: whether rows of one token, and of more, may be there. `plan`: what attention of
+    chunks needs, see `_plan_chunks`; none where there are none.
     """
 
     rows: StepRows
     singles: bool
     chunks: bool
     decode_tile: decode_attention.DecodeTile
-    most_tiles: int
+    plan: object
     chain: Chain
 
 
@@ -81,8 +81,6 @@ class TritonAttention(AttentionBackend):
     def prepare(self, rows: StepRows) -> TritonMetadata:
         counts = np.diff(rows.host.query_starts)
         chunks = bool((counts > 1).any())
-        if chunks:
-            prefill_attention.plan_tiles(rows.query_starts, self._plan, self._prefill_tile)
         tokens, padded_rows = rows.positions.shape[0], rows.slots.shape[0]
         return TritonMetadata(
             rows=rows,
@@ -91,8 +89,15 @@ class TritonAttention(AttentionBackend):
             decode_tile=decode_attention.choose_tile(
                 padded_rows, self.facts.num_kv_heads, self._target.multiprocessors
             ),
-            most_tiles=tokens // self._prefill_tile.queries + padded_rows - rows.num_decode_rows,
+            plan=self._plan_chunks(rows) if chunks else None,
             chain=Chain.OFF if chunks else chain_for(tokens, MOST_FEW_ROWS, self._target),
+        )
+
+    def _plan_chunks(self, rows: StepRows) -> object:
+        """Lists the tiles of the step's chunks on the device; their bound, which the host knows."""
+        prefill_attention.plan_tiles(rows.query_starts, self._plan, self._prefill_tile)
+        return (
+            rows.positions.shape[0] // self._prefill_tile.queries + rows.slots.shape[0] - rows.num_decode_rows
         )
 
     def forward(self, layer: int, qkv: Tensor, norm: QueryKeyNorm | None, metadata: object) -> Tensor:
@@ -171,7 +176,8 @@ class TritonAttention(AttentionBackend):
 
     def _attend_chunks(self, layer: int, qkv: Tensor, metadata: TritonMetadata, out: Tensor) -> None:
         """The same, their keys being in the cache."""
-        rows = metadata.rows
+        rows, most_tiles = metadata.rows, metadata.plan
+        assert isinstance(most_tiles, int)
         prefill_attention.prefill_attention(
             qkv,
             self._cache[layer],
@@ -184,6 +190,6 @@ class TritonAttention(AttentionBackend):
             out,
             self._prefill_tile,
             scale=self.facts.scale,
-            max_tiles=metadata.most_tiles,
+            max_tiles=most_tiles,
             window=self.facts.windows[layer],
         )

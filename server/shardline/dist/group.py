@@ -75,7 +75,7 @@ class ParallelGroup:
         if self._group is None or device.type != "cuda":
             return None
         memory = PeerMemory.open(self._group, num_bytes, device)
-        return memory if self.minimum(int(memory is not None), device) else None
+        return memory if self.agree(memory is not None) else None
 
     def sum(self, values: Tensor) -> Tensor:
         """Element-wise sum over ranks, in place; equal on all ranks."""

@@ -66,11 +66,11 @@ class TritonOps(Ops):
         """Opens the ways for sums over ranks in one launch, for as many rows as each is the fastest."""
         facts = self.facts
         limits = None if known is None else SumLimits(*known)
-        if limits is not None and not limits.any:
-            return known or ()
+        if limits is not None and not limits.most:
+            return astuple(limits)
         peers = PeerSums.open(group, hidden, facts.dtype, facts.device)
         if peers is None:
-            return astuple(SumLimits(0, 0))
+            return astuple(SumLimits(words=0, rows=0))
         peers.compile(hidden, facts.dtype, chained=self.target.chained_launch)
         peers.limits = limits or peers.limit(group, hidden, facts.dtype)
         self.peers = peers
@@ -139,7 +139,7 @@ class TritonOps(Ops):
     ) -> Hidden:
         """By one launch where that is faster; else by NCCL, with addition and norm joined."""
         before = None if residual is None else residual.values
-        if self.peers is not None and partial.shape[0] <= self.peers.most_rows:
+        if self.peers is not None and partial.shape[0] <= self.peers.limits.most:
             chained = self._chain(partial.shape[0]) is not Chain.OFF
             values, normed = self.peers(partial, before, next_norm.weight, next_norm.epsilon, chained)
             return Hidden(values, None if normed is None else Normed(normed))

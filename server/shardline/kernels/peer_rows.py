@@ -85,7 +85,7 @@ class PeerRows:
     All ranks make the same calls in the same order.
     """
 
-    def __init__(self, memory: PeerMemory, rank: int, hidden: int) -> None:
+    def __init__(self, memory: PeerMemory, rank: int) -> None:
         self._memory = memory
         self._rank = rank
         self._world_size = memory.addresses.shape[0]

@@ -36,9 +36,9 @@ class SumLimits:
     rows: int
 
     @property
-    def any(self) -> bool:
-        """Whether any sum is not NCCL's."""
-        return self.words > 0 or self.rows > 0
+    def most(self) -> int:
+        """Sums of more rows are NCCL's."""
+        return max(self.words, self.rows)
 
 
 class PeerSums:
@@ -65,16 +65,11 @@ class PeerSums:
         if words is None or rows is None:
             return None
         return cls(
-            PeerWords(words, group.rank, hidden),
-            PeerRows(rows, group.rank, hidden),
+            PeerWords(words, group.rank),
+            PeerRows(rows, group.rank),
             SumLimits(peer_words.MOST_ROWS, PeerRows.most_rows(ranks)),
             device,
         )
-
-    @property
-    def most_rows(self) -> int:
-        """Sums of more are NCCL's."""
-        return max(self.limits.words, self.limits.rows)
 
     def __call__(
         self,
@@ -86,7 +81,7 @@ class PeerSums:
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
         """The residual stream, and its norm.
 
-        partial:   [rows, hidden], contiguous; up to `most_rows` rows
+        partial:   [rows, hidden], contiguous; up to `limits.most` rows
         residual:  [rows, hidden], which becomes residual + the sum of all ranks' partials; none: the sum
                    alone takes the place of `partial`
         gamma:     [hidden] of the norm; none: there is none
@@ -173,7 +168,7 @@ class _Trial:
         right = self._is_right(rows, way)
         # All are measured whatever comes out: the other ranks measure them too.
         ours, *theirs = [self._us(rows, each) for each in (way, *others)]
-        return bool(self._group.minimum(int(right and ours <= min(theirs)), self._device))
+        return self._group.agree(right and ours <= min(theirs))
 
     def _is_right(self, rows: int, way: Sum) -> bool:
         """Whether whole numbers, which no rounding changes, have NCCL's sums, some sums in a row each time."""

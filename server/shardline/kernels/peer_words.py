@@ -87,11 +87,10 @@ class PeerWords:
     All ranks make the same calls in the same order.
     """
 
-    def __init__(self, memory: PeerMemory, rank: int, hidden: int) -> None:
+    def __init__(self, memory: PeerMemory, rank: int) -> None:
         self._memory = memory
         self._rank = rank
         self._world_size = memory.addresses.shape[0]
-        self._hidden = hidden
         self._counts = torch.zeros(MOST_ROWS, dtype=torch.int32, device=memory.addresses.device)
 
     @staticmethod

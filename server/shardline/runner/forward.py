@@ -40,8 +40,8 @@ class JoinedForward(Forward, Protocol):
         """
         ...
 
-    def close(self) -> None:
-        """Lets go of what is kept for later steps; there are none."""
+    def give_up(self) -> None:
+        """Drops what is kept for later steps."""
         ...
 
 

@@ -183,10 +183,6 @@ class GraphForward:
             self._store.capture(key)
         return len(keys)
 
-    def close(self) -> None:
-        """Drops all graphs: NCCL waits for those that hold its sums before a group can be left."""
-        self.give_up()
-
     def give_up(self) -> None:
         """Drops all graphs; nothing is captured from then on. Of several ranks all do it, or none."""
         self.last = self._captured = None

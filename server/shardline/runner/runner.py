@@ -105,7 +105,7 @@ class Runner:
     def close(self) -> None:
         """Nothing is launched after it."""
         if self._parts.joined is not None:
-            self._parts.joined.close()
+            self._parts.joined.give_up()
 
     def reset(self) -> None:
         """Forgets all sequences."""

@@ -94,7 +94,7 @@ def captured_runner(
         if loading is not None:
             loading.result()
         # Ranks that hold the model together run the same steps, also these.
-        if not plan.group.minimum(int(known), plan.device):
+        if not plan.group.agree(known):
             report("compiling kernels")
             with torch.inference_mode():
                 draft = _draft(plan, model, backend)
@@ -259,7 +259,7 @@ def _memory(
 ) -> StepMemory:
     """What steps need, from an earlier start or measured now."""
     known = StepMemory.of_record(cache.load(MEMORY, facts))
-    if plan.group.minimum(int(known is not None), plan.device) and known is not None:
+    if plan.group.agree(known is not None) and known is not None:
         return known
     found = _measured(plan, model, backend)
     # The parts of a draft know each other: without a collection their memory would not come back.

@@ -83,11 +83,11 @@ def tensors(dtype: torch.dtype, hopper: bool) -> None:
     for ranks in (2, 8):
         addresses = torch.zeros(ranks, dtype=torch.int64)
         memory = PeerMemory(addresses.view(torch.uint8), addresses)
-        for sums in (PeerWords(memory, 0, 4096), PeerRows(memory, 0, 4096)):
+        for sums in (PeerWords(memory, 0), PeerRows(memory, 0)):
             partial = make(4, 4096)
             sums(partial, partial, make(4096), make(4, 4096), 1e-5)
             sums(partial, make(4, 4096), None, None, 0.0)
-        PeerWords(memory, 0, 4096)(partial, partial, None, None, 0.0, chained=chain is not Chain.OFF)
+        PeerWords(memory, 0)(partial, partial, None, None, 0.0, chained=chain is not Chain.OFF)
 
 
 def products(make, hopper: bool, chain: Chain) -> None:

@@ -22,7 +22,7 @@ class Memories:
         self.world_size, self.rank, self.hidden = world_size, rank, hidden
         self.all = [torch.zeros(size, dtype=torch.uint8, device=device) for _ in range(world_size)]
         addresses = torch.tensor([m.data_ptr() for m in self.all], dtype=torch.int64, device=device)
-        self.way = way(PeerMemory(self.all[rank], addresses), rank, hidden)
+        self.way = way(PeerMemory(self.all[rank], addresses), rank)
 
     def others_send(self, count, partials):
         """The other ranks have written their rows of the sum `count`."""
@@ -125,7 +125,7 @@ def test_counts_may_wrap_around(kind, device, dtype):
 def test_the_limits_say_which_way_a_sum_goes(limits, way, device, dtype):
     words, rows = Words(2, 0, 64, device), Rows(2, 0, 64, device)
     sums = PeerSums(words.way, rows.way, SumLimits(*limits), device)
-    assert sums.most_rows == max(limits)
+    assert sums.limits.most == max(limits)
     partials = [torch.ones(2, 64, device=device, dtype=dtype) for _ in range(2)]
     {"words": words, "rows": rows}[way].others_send(1, partials)
     values, norm = sums(partials[0].clone(), None)
