@@ -49,7 +49,7 @@ class PeerMemory:
 
 
 def _prefer_direct(symmetric: ModuleType, device: torch.device) -> None:
-    """GPUs map each other's memory; NVSHMEM, torch's choice where it is there, takes 3 s to begin."""
+    """GPUs map each other's memory; with NVSHMEM, torch's choice where it is there, the first one took 3 s."""
     with suppress(AttributeError, RuntimeError):
         if symmetric.get_backend(device) != "CUDA":
             symmetric.set_backend("CUDA")
