@@ -228,12 +228,9 @@ def record_steps(fleet: Fleet, arguments: argparse.Namespace) -> list[dict]:
         found.append(record_replays(title, fleet.last_graph(), arguments.most))
         fleet.clear()
     for chunk in whole_numbers(arguments.mixed):
-        fleet.fill(100, arguments.context)
-        fleet.decode(2)
-        fleet.mixed(chunk)
-        torch.cuda.synchronize()
         title = f"{arguments.model} mixed, 100 rows at {arguments.context} + {chunk}"
-        found.append(record_replays(title, fleet.last_graph(), arguments.most))
+        graph = fleet.captured_mixed(100, arguments.context, chunk)
+        found.append(record_replays(title, graph, arguments.most))
         fleet.clear()
     return found
 

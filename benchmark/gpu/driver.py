@@ -199,6 +199,17 @@ class Fleet:
         self.step([*old, (self.add(chunk, 1), chunk)])
         self.settle()
 
+    def captured_mixed(self, rows: int, context: int, chunk: int) -> torch.cuda.CUDAGraph:
+        """A captured step of `rows` decode rows and a chunk of a new prompt."""
+        # A size is captured when it comes for the second time.
+        for _ in range(2):
+            self.clear()
+            self.fill(rows, context)
+            self.decode(2)
+            self.mixed(chunk)
+        torch.cuda.synchronize()
+        return self.last_graph()
+
     def last_graph(self) -> torch.cuda.CUDAGraph:
         """The graph of the last step."""
         captured = getattr(self._runner.joined, "last", None)

@@ -122,14 +122,7 @@ def mixed_rows(fleet: Fleet, rows: int, context: int, chunks: list[int]) -> list
     """Captured steps of `rows` decode rows and a chunk of prompt, milliseconds."""
     found = []
     for chunk in chunks:
-        # A size is captured when it comes for the second time.
-        for _ in range(2):
-            fleet.clear()
-            fleet.fill(rows, context)
-            fleet.decode(2)
-            fleet.mixed(chunk)
-        torch.cuda.synchronize()
-        graph = fleet.last_graph()
+        graph = fleet.captured_mixed(rows, context, chunk)
         found.append({"rows": rows, "chunk": chunk, "graph_ms": median_replay_ms(graph, 6, 3)})
         print(f"mixed {rows} rows + {chunk}: {found[-1]['graph_ms']:.2f} ms", flush=True)
         fleet.clear()

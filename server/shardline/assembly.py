@@ -83,7 +83,14 @@ def assemble(config: ShardConfig, report: Report) -> Shard:
         )
     reader = WeightReader(files.source, choices.dtype, device)
     ops = make_ops(
-        choices.ops, OpsFacts(device, choices.dtype, choices.max_step_tokens, model_config.vocab_size)
+        choices.ops,
+        OpsFacts(
+            device,
+            choices.dtype,
+            choices.max_step_tokens,
+            model_config.hidden_size,
+            model_config.vocab_size,
+        ),
     )
     limits = limits_of(config, choices, model_config)
     plan = ShardPlan(config, choices, model_config, group, limits, ops, grammars)

@@ -8,7 +8,7 @@ from shardline.ops.base import Hidden, LinearWeight, Norm, OpsFacts
 from shardline.ops.cpu_ops import CpuOps
 from shardline.ops.torch_ops import TorchOps
 
-FACTS = OpsFacts(torch.device("cpu"), torch.float32, max_rows=64, vocab_size=100)
+FACTS = OpsFacts(torch.device("cpu"), torch.float32, max_rows=64, hidden_size=192, vocab_size=100)
 SHAPES = [(1, 6, 4), (3, 50, 33), (16, 192, 576), (17, 130, 100)]
 
 
@@ -98,4 +98,4 @@ def test_what_does_not_fit_is_refused_before_an_address_is_taken(cpu_ops: CpuOps
     with pytest.raises(ValueError, match="even number of rows; this one has 7"):
         cpu_ops.pack(LinearWeight(random(7, 3)), gated=True)
     with pytest.raises(ValueError, match="choose 'torch'"):
-        CpuOps(OpsFacts(torch.device("cpu"), torch.bfloat16, max_rows=1, vocab_size=1))
+        CpuOps(OpsFacts(torch.device("cpu"), torch.bfloat16, max_rows=1, hidden_size=1, vocab_size=1))

@@ -1,4 +1,4 @@
-"""Yes or no of all ranks, found out between their hosts.
+"""What all ranks say, and whether they agree, found out between their hosts.
 
 It goes through the store at which the ranks met, so nothing is launched for it and no device is waited
 for: ranks can agree while their steps run. A question costs two round trips to the first rank's process, and
@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from torch import distributed
 
-_YES = "yes"
-_NO = "no"
+_YES = b"yes"
+_NO = b"no"
 
 
 class Agreement:
@@ -23,15 +23,19 @@ class Agreement:
         self._asked = 0
 
     def of_all(self, consent: bool) -> bool:
-        """Whether every rank consents. Raises `RuntimeError` when one is lost or does not ask in time."""
+        """Whether every rank consents. Raises as `answers` does."""
+        return all(answer == _YES for answer in self.answers(_YES if consent else _NO))
+
+    def answers(self, own: bytes) -> list[bytes]:
+        """Every rank's answer, in their order. Raises `RuntimeError` when one is lost or does not ask in time."""
         asked = self._asked
-        self._store.set(_place(asked, self._rank), _YES if consent else _NO)
+        self._store.set(_place(asked, self._rank), own)
         answers = self._store.multi_get([_place(asked, rank) for rank in range(self._world_size)])
         if asked:
             # Who has answered this question has read all answers to the last one.
             self._store.delete_key(_place(asked - 1, self._rank))
         self._asked += 1
-        return all(answer == _YES.encode() for answer in answers)
+        return [bytes(answer) for answer in answers]
 
 
 def _place(asked: int, rank: int) -> str:

@@ -72,9 +72,9 @@ class ParallelGroup:
 
     def peer_memory(self, num_bytes: int, device: torch.device) -> PeerMemory | None:
         """Memory that all ranks reach directly; all of them get it, or none. Every rank has to call it."""
-        if self._group is None or device.type != "cuda":
+        if self._agreement is None or device.type != "cuda":
             return None
-        memory = PeerMemory.open(self._group, num_bytes, device)
+        memory = PeerMemory.open(self._agreement.answers, self.rank, num_bytes, device)
         return memory if self.agree(memory is not None) else None
 
     def sum(self, values: Tensor) -> Tensor:

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from shardline.dist.group import ParallelGroup
 from shardline.kernels.chaining import Chain
-from shardline.kernels.choice import Choices, Product, Way, chain_for
+from shardline.kernels.choice import MOST_CHAINED_WIDTH, Choices, Product, Way, chain_for
 from shardline.kernels.cublaslt import CublasLt
 from shardline.kernels.embedding import embed
 from shardline.kernels.few_rows import (
@@ -60,18 +60,17 @@ class TritonOps(Ops):
         self.peers: PeerSums | None = None
         self._scratch = FewRowsScratch.allocate(facts.device)
 
-    def meet(
-        self, group: ParallelGroup, hidden: int, known: tuple[int, ...] | None = None
-    ) -> tuple[int, ...]:
+    def meet(self, group: ParallelGroup, known: tuple[int, ...] | None = None) -> tuple[int, ...]:
         """Opens the ways for sums over ranks in one launch, for as many rows as each is the fastest."""
-        facts = self.facts
+        facts, hidden = self.facts, self.facts.hidden_size
         limits = None if known is None else SumLimits(*known)
         if limits is not None and not limits.most:
             return astuple(limits)
         peers = PeerSums.open(group, hidden, facts.dtype, facts.device)
         if peers is None:
             return astuple(SumLimits(words=0, rows=0))
-        peers.compile(hidden, facts.dtype, chained=self.target.chained_launch)
+        chained = self.target.chained_launch and hidden <= MOST_CHAINED_WIDTH
+        peers.compile(hidden, facts.dtype, chained)
         peers.limits = limits or peers.limit(group, hidden, facts.dtype)
         self.peers = peers
         return astuple(peers.limits)
@@ -140,7 +139,8 @@ class TritonOps(Ops):
         """By one launch where that is faster; else by NCCL, with addition and norm joined."""
         before = None if residual is None else residual.values
         if self.peers is not None and partial.shape[0] <= self.peers.limits.most:
-            chained = self._chain(partial.shape[0]) is not Chain.OFF
+            rows, hidden = partial.shape
+            chained = hidden <= MOST_CHAINED_WIDTH and self._chain(rows) is not Chain.OFF
             values, normed = self.peers(partial, before, next_norm.weight, next_norm.epsilon, chained)
             return Hidden(values, None if normed is None else Normed(normed))
         total = group.sum(partial)
@@ -299,4 +299,4 @@ class TritonOps(Ops):
         return torch.empty(shape, dtype=dtype or self.facts.dtype, device=self.facts.device)
 
     def _chain(self, rows: int) -> Chain:
-        return chain_for(rows, self.choices.most_few_rows, self.target)
+        return chain_for(rows, self.choices.most_few_rows, self.target, self.facts.hidden_size)

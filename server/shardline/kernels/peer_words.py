@@ -20,9 +20,6 @@ from shardline.kernels.chaining import Chain, launch_options, wait_for_previous
 from shardline.kernels.peer_elements import ELEMENTS_A_PAIR, elements, finish_row, row_pairs
 
 MOST_ROWS = 256
-# Chained sums of longer rows, with other tiles of the products beside them, made a step of the 70b shape take 28 ms in
-# place of 24; which of the two did it is not known.
-_MOST_CHAINED_ELEMENTS = 4096
 _HALVES = 2
 _WORD_BYTES = 8
 
@@ -112,11 +109,11 @@ class PeerWords:
         partial:   [rows, hidden], contiguous; up to `MOST_ROWS` rows
         values:    [rows, hidden]; `partial` itself: becomes the sum alone
         gamma, normed:  [hidden] and [rows, hidden] of the norm; none: there is none
-        chained:   whether the kernels before and after are (see `chaining`); sums of short rows join them
+        chained:   whether the kernels before and after are (see `chaining`)
         """
         rows, hidden = partial.shape
         # Waiting takes no more of the card than a program a row: whoever comes next may have the rest.
-        chain = Chain.EARLY if chained and hidden <= _MOST_CHAINED_ELEMENTS else Chain.OFF
+        chain = Chain.EARLY if chained else Chain.OFF
         _peer_words_kernel[(rows,)](
             partial,
             values,

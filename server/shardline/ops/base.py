@@ -22,13 +22,14 @@ from shardline.dist.group import ParallelGroup
 class OpsFacts:
     """What a backend may choose by, fixed for the life of the process.
 
-    `max_rows`: most rows that any product of a step has (tokens of a step). `vocab_size`: of the
-    whole model.
+    `max_rows`: most rows that any product of a step has (tokens of a step). `hidden_size`,
+    `vocab_size`: of the whole model.
     """
 
     device: torch.device
     dtype: torch.dtype
     max_rows: int
+    hidden_size: int
     vocab_size: int
 
 

@@ -18,7 +18,6 @@ from time import perf_counter
 import torch
 
 from shardline.attention.base import AttentionBackend
-from shardline.config import set_unless_given
 from shardline.kernels.choice import MOST_FEW_ROWS
 from shardline.kernels.compilation import sources_digest
 from shardline.kernels.ops import TritonOps
@@ -135,16 +134,14 @@ def captured_runner(
 
 def _meet(plan: ShardPlan, cache: StartCache) -> None:
     """The ranks meet; how many rows they sum by themselves is known from an earlier start, or measured."""
-    # Nothing here uses multicast, and where a program that does is killed it can hold up a host's GPUs.
-    set_unless_given({"TORCH_SYMM_MEM_DISABLE_MULTICAST": "1"})
     facts = {**product_facts(plan), "kernels": sources_digest()}
     known = _whole_numbers(cache.load(PEERS, facts))
     # Measuring takes all of them, and they have to do the same.
     if plan.group.agree(known is not None) and known is not None:
         known = tuple(plan.group.minimum(limit, plan.device) for limit in known)
-        plan.ops.meet(plan.group, plan.model_config.hidden_size, known)
+        plan.ops.meet(plan.group, known)
     else:
-        cache.store(PEERS, facts, plan.ops.meet(plan.group, plan.model_config.hidden_size))
+        cache.store(PEERS, facts, plan.ops.meet(plan.group))
 
 
 def _whole_numbers(record: object) -> tuple[int, ...] | None:

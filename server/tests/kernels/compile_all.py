@@ -82,7 +82,7 @@ def tensors(dtype: torch.dtype, hopper: bool) -> None:
         sampling(make, chain)
     for ranks in (2, 8):
         addresses = torch.zeros(ranks, dtype=torch.int64)
-        memory = PeerMemory(addresses.view(torch.uint8), addresses)
+        memory = PeerMemory(addresses)
         for sums in (PeerWords(memory, 0), PeerRows(memory, 0)):
             partial = make(4, 4096)
             sums(partial, partial, make(4096), make(4, 4096), 1e-5)

@@ -22,7 +22,7 @@ class Memories:
         self.world_size, self.rank, self.hidden = world_size, rank, hidden
         self.all = [torch.zeros(size, dtype=torch.uint8, device=device) for _ in range(world_size)]
         addresses = torch.tensor([m.data_ptr() for m in self.all], dtype=torch.int64, device=device)
-        self.way = way(PeerMemory(self.all[rank], addresses), rank)
+        self.way = way(PeerMemory(addresses), rank)
 
     def others_send(self, count, partials):
         """The other ranks have written their rows of the sum `count`."""
