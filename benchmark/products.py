@@ -63,7 +63,9 @@ def main() -> None:
     parser.add_argument("--rows", type=int, nargs="+", default=[1, 4, 16, 64])
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
-    facts = OpsFacts(torch.device("cpu"), torch.float32, max_rows=max(args.rows), hidden_size=HIDDEN, vocab_size=HEAD)
+    facts = OpsFacts(
+        torch.device("cpu"), torch.float32, max_rows=max(args.rows), hidden_size=HIDDEN, vocab_size=HEAD
+    )
     theirs, ours = TorchOps(facts), CpuOps(facts)
     weights = {
         name: [LinearWeight(torch.randn(outputs, inputs)) for _ in range(count)]

@@ -7,12 +7,13 @@ from shardline.runner.batch import StepPlan
 from shardline.runner.graph_sizes import GraphSize, GraphSizes
 
 
-def plan(counts, samples=None):
+def plan(counts, samples=None, computed=None):
     counts = np.array(counts, np.int32)
     rows = len(counts)
     zeros = np.zeros(rows, np.int32)
+    before = zeros if computed is None else np.array(computed, np.int32)
     sampled = np.ones(rows, np.bool_) if samples is None else np.array(samples, np.bool_)
-    return StepPlan(np.arange(rows, dtype=np.uint64), zeros, counts, zeros, zeros, sampled)
+    return StepPlan(np.arange(rows, dtype=np.uint64), zeros, counts, before, zeros, sampled)
 
 
 SIZES = GraphSizes(max_rows=100, most_tokens=600)
@@ -21,6 +22,22 @@ SIZES = GraphSizes(max_rows=100, most_tokens=600)
 @pytest.mark.parametrize(("rows", "padded"), [(1, 1), (3, 4), (17, 24), (97, 100), (100, 100)])
 def test_decode_steps_pad_their_rows(rows, padded):
     assert SIZES.of(plan([1] * rows)) == GraphSize(padded, padded, 0)
+
+
+@pytest.mark.parametrize(
+    ("counts", "computed", "uneven"),
+    [
+        ([1], [100_000], False),
+        ([1] * 10, [2_000] * 10, False),
+        ([1] * 10, [600] * 9 + [2_500], False),
+        ([1] * 10, [600] * 9 + [3_000], True),
+        # A chunk of a long prompt has attention of its own.
+        ([1] * 10 + [30], [600] * 10 + [30_000], False),
+        ([1] * 10 + [30], [600] * 9 + [30_000, 0], True),
+    ],
+)
+def test_a_row_far_longer_than_the_others_has_sizes_of_its_own(counts, computed, uneven):
+    assert SIZES.of(plan(counts, computed=computed)).uneven == uneven
 
 
 def test_a_chunk_makes_a_step_mixed():

@@ -72,6 +72,7 @@ class StepRows:
     The tensors may be longer than the step (padded for a captured graph): padding tokens have
     `kv_slots` -1 (write nothing) and padding rows have context length 0.
 
+    `uneven`: one of the rows of a single token attends to far more tokens than the others.
     `slots`: i32[rows], the row's place in `block_tables`.
     `query_starts`: i32[rows + 1], where the row's tokens start.
     `context_lengths`: i32[rows], tokens of the sequence with those of this step.
@@ -84,7 +85,7 @@ class StepRows:
     num_rows: int
     num_decode_rows: int
     num_tokens: int
-    max_context: int
+    uneven: bool
     slots: Tensor
     query_starts: Tensor
     context_lengths: Tensor

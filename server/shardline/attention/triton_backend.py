@@ -87,7 +87,7 @@ class TritonAttention(AttentionBackend):
             singles=bool((counts == 1).any()),
             chunks=chunks,
             decode_tile=decode_attention.choose_tile(
-                padded_rows, self.facts.num_kv_heads, self._target.multiprocessors
+                padded_rows, self.facts.num_kv_heads, self._target.multiprocessors, rows.uneven
             ),
             plan=self._plan_chunks(rows) if chunks else None,
             chain=Chain.OFF if chunks else chain_for(tokens, MOST_FEW_ROWS, self._target),

@@ -9,7 +9,7 @@ parts, in order of the splits, so the result does not depend on timing.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import triton
@@ -21,6 +21,11 @@ from shardline.kernels.rotary import HeadGeometry, HeadNorm, rotary_angles
 
 _LOG2_E = 1.4426950408889634
 _MIN_GROUP_ROWS = 16
+# Of uneven steps. Parts of all rows together, which take memory; those of one row; the shortest ones.
+_UNEVEN_PARTS = 2048
+_MOST_SPLITS = 8
+_PART_TOKENS = 1024
+_FEW_PART_TOKENS = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,32 +44,48 @@ class DecodeTile:
     preload: bool
 
 
-def choose_tile(rows: int, num_kv_heads: int, multiprocessors: int) -> DecodeTile:
-    """The shape for a number of rows, measured inside whole decode steps.
+def choose_tile(rows: int, num_kv_heads: int, multiprocessors: int, uneven: bool = False) -> DecodeTile:
+    """The shape for a number of rows, measured inside whole decode steps and with kernels one after another.
 
-    Few programs: split the keys until every multiprocessor has one. Many: small tiles, few warps,
-    and splits only for rows so long that the others would wait for them. In between tiles are so small
-    that all programs run at once: a few left over would take as long as all the others.
+    Few programs: split the keys until every multiprocessor has one. Many: small tiles, few warps, no parts: a part
+    that a row does not need still takes its launch, 4 of 39 us at 400 programs. In between tiles are so small that all
+    programs run at once: a few left over would take as long as all the others.
+
+    uneven:  the longest row is far longer than the others, which all would wait for: it is split after all. The
+             kernel's code is the same.
     """
     programs = max(rows * num_kv_heads, 1)
+    tile = _tile(programs, multiprocessors)
+    if not uneven or tile.preload:
+        return tile
+    part_tokens = _FEW_PART_TOKENS if tile.splits > 1 else _PART_TOKENS
+    splits = max(tile.splits, min(_MOST_SPLITS, _UNEVEN_PARTS // rows))
+    return replace(tile, splits=splits, min_tiles=part_tokens // tile.keys)
+
+
+def _tile(programs: int, multiprocessors: int) -> DecodeTile:
     if programs * 16 <= multiprocessors * 2:
         return DecodeTile(keys=64, splits=16, min_tiles=1, stages=2, warps=8, preload=True)
     if programs * 2 <= multiprocessors:
         splits = max(2, multiprocessors // programs)
         return DecodeTile(keys=64, splits=splits, min_tiles=2, stages=3, warps=4, preload=False)
+    if programs <= multiprocessors:
+        return DecodeTile(keys=64, splits=1, min_tiles=1, stages=3, warps=4, preload=False)
     if programs <= 2 * multiprocessors:
-        return DecodeTile(keys=32, splits=4, min_tiles=128, stages=4, warps=2, preload=False)
+        return DecodeTile(keys=32, splits=1, min_tiles=1, stages=4, warps=2, preload=False)
     if programs <= 4 * multiprocessors:
-        return DecodeTile(keys=32, splits=4, min_tiles=64, stages=3, warps=1, preload=False)
+        return DecodeTile(keys=32, splits=1, min_tiles=1, stages=3, warps=1, preload=False)
     if programs <= 10 * multiprocessors:
         return DecodeTile(keys=16, splits=1, min_tiles=1, stages=3, warps=1, preload=False)
-    return DecodeTile(keys=32, splits=1, min_tiles=1, stages=3, warps=1, preload=False)
+    return DecodeTile(keys=32, splits=1, min_tiles=1, stages=2, warps=1, preload=False)
 
 
 def most_parts(max_rows: int, num_kv_heads: int, multiprocessors: int) -> int:
     """The largest rows * splits that `choose_tile` asks for up to `max_rows` rows."""
     return max(
-        rows * choose_tile(rows, num_kv_heads, multiprocessors).splits for rows in range(1, max_rows + 1)
+        rows * choose_tile(rows, num_kv_heads, multiprocessors, uneven).splits
+        for rows in range(1, max_rows + 1)
+        for uneven in (False, True)
     )
 
 

@@ -19,6 +19,9 @@ from shardline.endpoint.frame import I32, U64, FrameFields, NewSequenceFields
 from shardline.runner.errors import ProtocolError
 from shardline.upload import upload
 
+# A step is not uneven below so many tokens more than twice the mean.
+UNEVEN_TOKENS = 1024
+
 
 @dataclass(frozen=True, slots=True)
 class BatchLimits:
@@ -50,6 +53,14 @@ class StepPlan:
     computed: I32
     known: I32
     samples: npt.NDArray[np.bool_]
+
+    @property
+    def is_uneven(self) -> bool:
+        """Whether, of the rows of one token, one attends to far more than the others (see `StepRows`)."""
+        lengths = self.computed[self.num_tokens == 1] + 1
+        if not len(lengths):
+            return False
+        return int(lengths.max()) > 2 * float(lengths.mean()) + UNEVEN_TOKENS
 
 
 class Batch:

@@ -333,6 +333,7 @@ def representative(inputs: StepInputs, size: GraphSize) -> StepInputs:
         num_rows=size.rows,
         num_decode_rows=size.rows - size.chunk_rows,
         num_tokens=size.tokens,
+        uneven=size.uneven,
         host=host,
     )
     return replace(inputs, rows=rows)

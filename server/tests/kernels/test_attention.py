@@ -16,6 +16,7 @@ from shardline.kernels.target import KernelTarget
 from support import kernel_oracles as oracles
 
 EPS = 1e-6
+PREFILL = prefill_attention.PrefillTile(queries=16, keys=16, stages=2, warps=4)
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,8 +215,7 @@ def test_window(window, device, dtype, generator):
         norm=False,
     )
     decode = decode_attention.DecodeTile(16, 4, 1, 2, 4, preload=False)
-    prefill = prefill_attention.PrefillTile(queries=16, keys=16, stages=2, warps=4)
-    run_step(layer, MIXED, generator, dtype, decode, prefill, window=window)
+    run_step(layer, MIXED, generator, dtype, decode, PREFILL, window=window)
 
 
 def test_short_rows_are_not_split(device, dtype, generator):
@@ -232,9 +232,28 @@ def test_short_rows_are_not_split(device, dtype, generator):
         norm=False,
     )
     decode = decode_attention.DecodeTile(16, 8, 4, 2, 4, preload=True)
-    prefill = prefill_attention.PrefillTile(queries=16, keys=16, stages=2, warps=4)
     chunks = [Chunk(0, 1), Chunk(63, 1), Chunk(200, 1)]
-    run_step(layer, chunks, generator, dtype, decode, prefill)
+    run_step(layer, chunks, generator, dtype, decode, PREFILL)
+
+
+def test_a_row_far_longer_than_the_others_is_split(device, dtype, generator):
+    layer = make_layer(
+        generator,
+        device,
+        dtype,
+        heads=2,
+        kv_heads=1,
+        dim=64,
+        rotary=64,
+        block=64,
+        sequences=5,
+        norm=False,
+        longest=3072,
+    )
+    chunks = [Chunk(9, 1), Chunk(2900, 1), Chunk(0, 12), Chunk(130, 1)]
+    decode = decode_attention.choose_tile(100, 8, 132, uneven=True)
+    assert decode.splits > 1 and 2900 // decode.keys >= 2 * decode.min_tiles
+    run_step(layer, chunks, generator, dtype, decode, PREFILL)
 
 
 @pytest.mark.card
@@ -262,7 +281,8 @@ def test_random_steps(seed, device, dtype, generator):
         past = chance.choice((0, 1, 15, 63, 64, chance.randint(0, 1700)))
         chunks.append(Chunk(past, tokens))
     target = KernelTarget.of(device)
-    decode = decode_attention.choose_tile(len(chunks) + 2, kv_heads, target.multiprocessors)
+    uneven = chance.random() < 0.5
+    decode = decode_attention.choose_tile(len(chunks) + 2, kv_heads, target.multiprocessors, uneven)
     prefill = prefill_attention.choose_tile(dim, target.capability)
     window = chance.choice((None, None, 1, 33, 500))
     run_step(layer, chunks, generator, dtype, decode, prefill, window=window, padding=chance.randint(2, 9))
@@ -286,3 +306,13 @@ def test_chosen_tiles_are_launchable(rows, multiprocessors):
     assert tile.splits >= 1
     assert tile.min_tiles >= 1
     assert tile.keys in (16, 32, 64, 128)
+
+
+@pytest.mark.parametrize("kv_heads", [1, 4, 8])
+def test_uneven_steps_split_their_rows_by_the_same_code(kv_heads):
+    for rows in (1, 2, 8, 16, 32, 100, 256, 1024):
+        even, uneven = (decode_attention.choose_tile(rows, kv_heads, 132, flag) for flag in (False, True))
+        code = ("keys", "stages", "warps", "preload")
+        assert [getattr(even, name) for name in code] == [getattr(uneven, name) for name in code]
+        assert uneven.splits > 1 and uneven.splits >= even.splits
+        assert rows * uneven.splits <= decode_attention.most_parts(1024, kv_heads, 132) <= 2048

@@ -64,7 +64,7 @@ def step(counts, pasts, tables, device):
         num_rows=len(counts) - PADDING_ROWS,
         num_decode_rows=int((counts == 1).sum()),
         num_tokens=int(starts[-1]),
-        max_context=int(contexts.max()),
+        uneven=False,
         slots=up(slots),
         query_starts=up(starts),
         context_lengths=up(contexts),

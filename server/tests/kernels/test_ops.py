@@ -75,7 +75,9 @@ def as_float(weights):
 
 
 def facts(device, dtype, sizes=SMALL):
-    return OpsFacts(device=device, dtype=dtype, max_rows=512, hidden_size=sizes.hidden, vocab_size=sizes.vocabulary)
+    return OpsFacts(
+        device=device, dtype=dtype, max_rows=512, hidden_size=sizes.hidden, vocab_size=sizes.vocabulary
+    )
 
 
 @pytest.mark.parametrize("count", [1, 2, 20, 70])
