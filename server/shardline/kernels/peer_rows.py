@@ -80,7 +80,8 @@ def _peer_rows_kernel(
 
 
 class PeerRows:
-    """Sums of up to `most_rows(world_size)` rows. Calls go to torch's current stream and can be captured.
+    """Sums of any number of rows, `most_rows(world_size)` at a time. Calls go to torch's current stream and can
+    be captured.
 
     All ranks make the same calls in the same order.
     """
@@ -111,7 +112,28 @@ class PeerRows:
         normed: torch.Tensor | None,
         eps: float,
     ) -> None:
-        """As `PeerWords`; nothing is chained."""
+        """As `PeerWords`, of more rows; nothing is chained."""
+        for start in range(0, partial.shape[0], self._most):
+            part = slice(start, start + self._most)
+            self._sum(
+                partial[part],
+                values[part],
+                gamma,
+                None if normed is None else normed[part],
+                eps,
+                values is not partial,
+            )
+
+    def _sum(
+        self,
+        partial: torch.Tensor,
+        values: torch.Tensor,
+        gamma: torch.Tensor | None,
+        normed: torch.Tensor | None,
+        eps: float,
+        add: bool,
+    ) -> None:
+        """Of some of the rows. `add`: `values` are not `partial`."""
         rows, hidden = partial.shape
         _peer_rows_kernel[(rows,)](
             partial,
@@ -126,7 +148,7 @@ class PeerRows:
             MOST=self._most,
             PAIRS=hidden // ELEMENTS_A_PAIR,
             BLOCK=triton.next_power_of_2(hidden // ELEMENTS_A_PAIR),
-            ADD=values is not partial,
+            ADD=add,
             NORM=gamma is not None,
             num_warps=8 if hidden >= 4096 else 4 if hidden >= 512 else 1,
         )

@@ -26,6 +26,7 @@ _ROUNDS = 5
 _CHECKS = 16
 _CHECKED_SUMS = 4
 _LARGEST = 8
+_MOST_ROWS = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +68,7 @@ class PeerSums:
         return cls(
             PeerWords(words, group.rank),
             PeerRows(rows, group.rank),
-            SumLimits(peer_words.MOST_ROWS, PeerRows.most_rows(ranks)),
+            SumLimits(peer_words.MOST_ROWS, _MOST_ROWS),
             device,
         )
 

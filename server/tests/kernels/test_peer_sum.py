@@ -109,6 +109,22 @@ def test_rows_of_all_ranks_are_added_to_the_residual_and_normalised(
                 assert torch.equal(sent, partials[rank].view(torch.int32))
 
 
+@pytest.mark.parametrize("add", [False, True])
+def test_more_rows_than_the_memory_holds_go_one_part_after_the_other(add, monkeypatch, device, dtype):
+    monkeypatch.setattr(PeerRows, "most_rows", staticmethod(lambda world_size: 4))
+    memories, gamma = Rows(2, 0, 64, device), torch.randn(64, device=device).to(dtype)
+    partials = [torch.randn(7, 64, device=device).to(dtype) for _ in range(2)]
+    memories.others_send(1, [partial[:4] for partial in partials])
+    memories.others_send(2, [partial[4:] for partial in partials])
+    partial = partials[0].clone()
+    values = torch.ones_like(partial) if add else partial
+    norm = torch.empty_like(partial)
+    memories.way(partial, values, gamma, norm, EPS)
+    total = partials[0].float() + partials[1].float() + (1 if add else 0)
+    torch.testing.assert_close(values.float(), total.to(dtype).float(), rtol=2e-2, atol=2e-2)
+    torch.testing.assert_close(norm.float(), normed(total.to(dtype), gamma), rtol=2e-2, atol=2e-2)
+
+
 @pytest.mark.parametrize("kind", [Words, Rows])
 def test_counts_may_wrap_around(kind, device, dtype):
     memories = kind(2, 0, 64, device)
