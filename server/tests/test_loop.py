@@ -167,6 +167,7 @@ class Between(FakeRunner):
         self.ahead = ahead(self.log)
 
     def launch(self, frame):
+        self.ahead.before_step()
         self.log.append(frame.step_id)
         return super().launch(frame)
 
@@ -221,13 +222,28 @@ def test_alone_idle_moments_are_for_products_and_then_for_graphs():
     assert runner.log == ["measure", "measure", "capture", "capture"]
 
 
+class Moments:
+    """Idle ones of all ranks. `places`: where all are idle; `leaving`: before which step the others are."""
+
+    def __init__(self, places=(), leaving=()):
+        self.places, self.leaving = places, leaving
+        self.asked = 0
+
+    def together(self, place):
+        return place in self.places
+
+    def leave(self):
+        self.asked += 1
+        return self.asked in self.leaving
+
+
 def test_ranks_capture_after_the_same_steps_whatever_their_idle_moments_are():
     def log_of(idle_before):
         """`idle_before`: steps before which the rank waits for a frame."""
         frames = []
         for step in range(1, 5 * STEPS_BETWEEN):
             frames += ["nothing", Frame(step)] if step in idle_before else [Frame(step)]
-        runner = Between(lambda log: AheadOfRanks(Products(log, 3), Graphs(log, 3)))
+        runner = Between(lambda log: AheadOfRanks(Products(log, 3), Graphs(log, 3), Moments()))
         run_steps(runner, Quiet(frames), False)
         return runner.log
 
@@ -237,12 +253,28 @@ def test_ranks_capture_after_the_same_steps_whatever_their_idle_moments_are():
     assert idle.count("measure") == 3 and [entry for entry in idle if entry != "measure"] == busy
 
 
+def test_ranks_capture_in_moments_that_are_idle_for_all():
+    moments = Moments(places=(0, 2), leaving=(4,))
+    runner = Between(lambda log: AheadOfRanks(Products(log, 1), Graphs(log, 4), moments))
+    frames = ["nothing", "nothing", Frame(1), "nothing", Frame(2), "nothing", Frame(3), Frame(4), "nothing"]
+    run_steps(runner, Quiet(frames), False)
+    assert runner.log == ["measure", "capture", 1, 2, "capture", 3, "capture", 4]
+
+
 @pytest.mark.parametrize("threaded", [False, True])
-def test_a_rank_whose_idle_work_is_over_still_works_between_steps(threaded):
-    runner = Between(lambda log: AheadOfRanks(Products(log, 0), Graphs(log, 2)))
+def test_a_rank_that_has_no_idle_moments_still_works_between_steps(threaded):
+    runner = Between(lambda log: AheadOfRanks(Products(log, 0), Graphs(log, 2), Moments()))
     frames = [Frame(step) for step in range(1, STEPS_BETWEEN + 1)]
     run_steps(runner, Quiet(["nothing", *frames]), threaded)
     assert runner.log[-2:] == [STEPS_BETWEEN, "capture"]
+
+
+def test_ranks_ask_for_no_moments_when_nothing_is_left():
+    moments = Moments(places=range(9))
+    runner = Between(lambda log: AheadOfRanks(Products(log, 0), Graphs(log, 2), moments))
+    run_steps(runner, Quiet(["nothing"] * 2 + [Frame(1)]), False)
+    assert runner.log == ["capture", "capture", 1]
+    assert not runner.work_ahead() and not runner.work_between()
 
 
 def test_the_end_of_captures_is_told_once(caplog):

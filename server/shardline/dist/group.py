@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, distributed
 
 from shardline.dist.agreement import Agreement
+from shardline.dist.idle import IdleMoments
 from shardline.dist.peers import PeerMemory
 
 
@@ -25,7 +26,10 @@ class Rendezvous:
 
 
 class ParallelGroup:
-    """All ranks that hold one model. With one rank every collective is the identity."""
+    """All ranks that hold one model. With one rank every collective is the identity.
+
+    `idle_moments`: of all ranks; none where there is one.
+    """
 
     def __init__(
         self,
@@ -33,16 +37,18 @@ class ParallelGroup:
         world_size: int,
         group: distributed.ProcessGroup | None,
         agreement: Agreement | None,
+        idle_moments: IdleMoments | None,
     ) -> None:
         self.rank = rank
         self.world_size = world_size
         self._group = group
         self._agreement = agreement
+        self.idle_moments = idle_moments
 
     @classmethod
     def alone(cls) -> ParallelGroup:
         """The group of one rank."""
-        return cls(rank=0, world_size=1, group=None, agreement=None)
+        return cls(rank=0, world_size=1, group=None, agreement=None, idle_moments=None)
 
     @classmethod
     def connect(
@@ -63,7 +69,13 @@ class ParallelGroup:
             timeout=timeout,
             device_id=device if device.type == "cuda" else None,
         )
-        return cls(rank, world_size, distributed.group.WORLD, Agreement(store, rank, world_size))
+        return cls(
+            rank,
+            world_size,
+            distributed.group.WORLD,
+            Agreement(store, rank, world_size),
+            IdleMoments(store, rank, world_size),
+        )
 
     @property
     def is_first(self) -> bool:
@@ -114,4 +126,4 @@ class ParallelGroup:
         """Leaves the group."""
         if self._group is not None:
             distributed.destroy_process_group()
-            self._group = self._agreement = None
+            self._group = self._agreement = self.idle_moments = None

@@ -15,7 +15,7 @@ A graph has their collectives in it, so all ranks capture the same sizes at the 
 steps, and one that replays has the others replay. What a store does follows from the calls it gets, which are
 the same on all ranks, and from two facts that are one rank's own: whether there is memory for a graph, and
 whether its capture went well. On these the ranks agree: a graph is kept by all of them or by none, and all
-are closed at the same size. `work_ahead` is for them what all do at the same place, never idle moments.
+are closed at the same size. `work_ahead` is for them what all do at the same place among their steps.
 """
 
 from __future__ import annotations

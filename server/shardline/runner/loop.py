@@ -3,8 +3,7 @@
 On the CPU a step is over when it is launched, and is answered at once. On a GPU a second thread
 waits for results and answers, so that the next frame is launched while the last one still runs.
 When no step is under way and none comes, the runner works ahead, a few milliseconds at a time; under
-load it may do so after each launch. What it does then depends on the frames alone where ranks hold a model
-together; idle moments are each rank's own.
+load it may do so after each launch.
 """
 
 from __future__ import annotations

@@ -6,6 +6,7 @@ inputs, the forward pass, sampling, prompt scores, outcomes.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from time import perf_counter
 from typing import Protocol
@@ -47,12 +48,16 @@ class PendingStep:
 class Ahead(Protocol):
     """Work that no step waits for and that later ones profit from; false: nothing is left."""
 
+    def before_step(self) -> None:
+        """Before each launch."""
+        ...
+
     def work_ahead(self) -> bool:
-        """While the device has nothing to do. Ranks have such moments each at its own time."""
+        """While no step is under way and none has come."""
         ...
 
     def work_between(self) -> bool:
-        """After each launch, while the device is busy; on ranks that run the same steps after the same ones."""
+        """After each launch, while the device is busy."""
         ...
 
 
@@ -102,8 +107,13 @@ class Runner:
         """The same for the moment after a launch."""
         return self._parts.ahead is not None and self._parts.ahead.work_between()
 
+    @torch.inference_mode()
     def close(self) -> None:
         """Nothing is launched after it."""
+        if self._parts.ahead is not None:
+            # Another rank may be waiting for this one; or be gone already.
+            with suppress(RuntimeError):
+                self._parts.ahead.before_step()
         if self._parts.joined is not None:
             self._parts.joined.give_up()
 
@@ -117,6 +127,8 @@ class Runner:
     def launch(self, frame: FrameFields) -> PendingStep:
         """Starts a step. Raises `ProtocolError`, after which the session cannot go on."""
         began = perf_counter()
+        if self._parts.ahead is not None:
+            self._parts.ahead.before_step()
         plan = self._apply(frame)
         if not len(plan.slots):
             return PendingStep(

@@ -1,9 +1,9 @@
 """When the work is done that is left when a shard is ready: products to measure, sizes to capture.
 
 A shard that holds its model alone does it in idle moments, and under load now and then between two steps.
-Ranks that hold one together have to capture at the same places, and neither an idle moment nor a clock
-is the same for them. The steps are: they come in one order to all. So ranks capture by the count of steps
-alone, and idle moments are for what each does for itself.
+Ranks that hold one together have to capture at the same places among their steps: in moments that are idle for
+all of them, which they find out together, and under load by the count of steps alone, since a clock is not the
+same for all.
 """
 
 from __future__ import annotations
@@ -30,6 +30,25 @@ class Products(Protocol):
         ...
 
 
+class Graphs(Protocol):
+    """What is left to capture; false: nothing."""
+
+    def work_ahead(self) -> bool:
+        """A run or a capture."""
+        ...
+
+    def work_between(self) -> bool:
+        """A capture, while the device is busy."""
+        ...
+
+
+class Moments(Protocol):
+    """Idle ones of all ranks (see `dist.idle`)."""
+
+    def together(self, place: int) -> bool: ...
+    def leave(self) -> bool: ...
+
+
 class _Told:
     """Says once that the usual steps are captured."""
 
@@ -44,15 +63,18 @@ class _Told:
         return left
 
 
-class AheadAlone:
+class AheadAlone(Ahead):
     """Of a shard that holds its model alone."""
 
-    def __init__(self, products: Products, graphs: Ahead, clock: Callable[[], float] = perf_counter) -> None:
+    def __init__(self, products: Products, graphs: Graphs, clock: Callable[[], float] = perf_counter) -> None:
         self._products = products
         self._graphs = graphs
         self._clock = clock
         self._last = clock()
         self._told = _Told()
+
+    def before_step(self) -> None:
+        """Nothing is begun that a step would have to wait for."""
 
     def work_ahead(self) -> bool:
         """A product to measure, then a size to run or to capture."""
@@ -67,23 +89,36 @@ class AheadAlone:
         return left
 
 
-class AheadOfRanks:
-    """Of one of several ranks; each is asked after the same steps as all others."""
+class AheadOfRanks(Ahead):
+    """Of one of several ranks. What is captured, and after which step, is the same on all of them."""
 
-    def __init__(self, products: Products, graphs: Ahead) -> None:
+    def __init__(self, products: Products, graphs: Graphs, moments: Moments) -> None:
         self._products = products
         self._graphs = graphs
+        self._moments = moments
         self._steps = 0
+        self._left = True
         self._told = _Told()
 
+    def before_step(self) -> None:
+        """A size to run or to capture, if the other ranks do so before this step."""
+        if self._moments.leave():
+            self._work()
+        self._steps += 1
+
     def work_ahead(self) -> bool:
-        """A product to measure, which takes this rank alone."""
-        return self._products.work_ahead()
+        """A product to measure, which takes this rank alone; then a size, when all ranks are idle."""
+        if self._products.work_ahead():
+            return True
+        if self._left and self._moments.together(self._steps):
+            self._work()
+        return self._left
 
     def work_between(self) -> bool:
-        """A size to run or to capture, after every so many steps.
+        """A size to run or to capture, after every so many steps. Also to run: idle moments may never come."""
+        if self._left and self._steps % STEPS_BETWEEN == 0:
+            self._work()
+        return self._left
 
-        Also to run: there are no other moments for it.
-        """
-        self._steps += 1
-        return self._steps % STEPS_BETWEEN != 0 or self._told(self._graphs.work_ahead())
+    def _work(self) -> None:
+        self._left = self._told(self._graphs.work_ahead())

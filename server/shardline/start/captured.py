@@ -115,7 +115,8 @@ def captured_runner(
             _capture_of_ranks(drawn.graphs)
     with phases.phase("grammars"):
         masking = plan.grammars.masking(drawn.sampling)
-    ahead_of = AheadAlone if plan.group.world_size == 1 else AheadOfRanks
+    moments = plan.group.idle_moments
+    ahead = AheadOfRanks(products, drawn.graphs, moments) if moments else AheadAlone(products, drawn.graphs)
     parts = Parts(
         batch=drawn.batch,
         inputs=drawn.inputs,
@@ -127,7 +128,7 @@ def captured_runner(
         masking=masking,
         group=plan.group,
         device=plan.device,
-        ahead=ahead_of(products, drawn.graphs),
+        ahead=ahead,
     )
     return Ready(Runner(parts), limits, backend.bytes_per_block(limits.block_size))
 
