@@ -35,6 +35,8 @@ ROWS = (
 SHARDED_ROWS = ",".join(f"{model}:{n}:512:256" for model in ("8b", "70b") for n in (1, 32, 100, 256))
 
 CAPTURED = b"the usual steps are captured"
+# What nvidia-smi is to look at.
+FIRST_CARD = ("-i", (os.environ.get("CUDA_VISIBLE_DEVICES") or "0").partition(",")[0])
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,7 +165,7 @@ def sample_gpu(stop: threading.Event, seen: list[int]) -> None:
     """Samples nvidia-smi's utilisation while a load runs."""
     while not stop.wait(1):
         out = subprocess.run(
-            ["nvidia-smi", "--query-gpu=utilization.gpu", "--format=csv,noheader,nounits"],
+            ["nvidia-smi", *FIRST_CARD, "--query-gpu=utilization.gpu", "--format=csv,noheader,nounits"],
             check=False,
             capture_output=True,
             text=True,
@@ -213,16 +215,12 @@ def main() -> int:
         try:
             result["start_to_first_token_s"][model] = round(server.first_token_s(), 2)
             print(f"{model}: start to first token {result['start_to_first_token_s'][model]} s", flush=True)
-            # Ranks capture what comes again, and nothing while nothing runs.
-            rounds = 1 if args.shards == 1 else 2
-            if args.shards == 1:
-                server.settle()
+            server.settle()
             for index, row in enumerate(r for r in rows if r.model == model):
                 if time.monotonic() - begin > args.seconds:
                     print("out of time", flush=True)
                     break
-                for round_ in range(rounds):
-                    load(args.load_tool, server.port, row, row.concurrency, 1000 + index + 500 * round_)
+                load(args.load_tool, server.port, row, row.concurrency, 1000 + index)
                 prompts = 3 * row.concurrency if row.concurrency > 1 else 5
                 stop, seen = threading.Event(), []
                 sampler = threading.Thread(target=sample_gpu, args=(stop, seen))

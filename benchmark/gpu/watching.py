@@ -13,6 +13,8 @@ import urllib.request
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from gpu import FIRST_CARD
+
 _ZERO_WHEN_IDLE = (
     "shardline_sequences_running",
     "shardline_sequences_waiting",
@@ -115,10 +117,10 @@ def _metric(page: str, name: str) -> float:
 
 
 def _card_mib() -> int:
-    """Memory in use on the first card; 0 where there is none."""
+    """Memory in use on the first card that is ours; 0 where there is none."""
     if shutil.which("nvidia-smi") is None:
         return 0
-    query = ["nvidia-smi", "--query-gpu=memory.used", "--format=csv,noheader,nounits"]
+    query = ["nvidia-smi", *FIRST_CARD, "--query-gpu=memory.used", "--format=csv,noheader,nounits"]
     out = subprocess.run(query, check=False, capture_output=True, text=True).stdout.split()
     return int(out[0]) if out and out[0].isdigit() else 0
 
