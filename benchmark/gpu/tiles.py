@@ -4,9 +4,9 @@
 
 A kernel by itself picks other tiles than one whose neighbours run into it. Some layers run one after the
 other from a captured graph, over more weights than the cache holds and rows of `--context` tokens; norms are left out for ranks,
-whose products get rows that are normalised already. `8b/2`: what one of two ranks has. `--gigabytes`: of weights;
-with as many as a model has: tiles that are the best over 4 GB were not in a step of 70. Prints what each of
-the best tiles takes less than the rule's, microseconds a layer, and all the best together.
+whose products get rows that are normalised already. `8b/2`: what one of two ranks has. `--gigabytes`: of weights. For
+more rows than our kernels serve, up to 128, the vendor's products are measured first, as in a step, with norms and SwiGLU
+apart. Prints what each of the best tiles takes less than the rule's, microseconds a layer, and all the best together.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from __future__ import annotations
 import argparse
 import itertools
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,6 +27,7 @@ import shapes
 from limits import measure_limits, seconds
 
 from shardline.kernels import decode_attention
+from shardline.kernels.chaining import Chain
 from shardline.kernels.choice import (
     MOST_FEW_ROWS,
     Product,
@@ -35,6 +36,7 @@ from shardline.kernels.choice import (
     default_one_row_tile,
 )
 from shardline.kernels.compilation import dry_run
+from shardline.kernels.cublaslt import CublasLt
 from shardline.kernels.decode_attention import DecodeScratch, DecodeTile
 from shardline.kernels.few_rows import (
     FewRowsScratch,
@@ -45,14 +47,18 @@ from shardline.kernels.few_rows import (
     output_programs,
     padded_rows,
 )
+from shardline.kernels.library_products import LibraryProducts
 from shardline.kernels.one_row import Epilogue, OneRowTile, one_row_product
+from shardline.kernels.rms_norm import rms_norm
 from shardline.kernels.rotary import HeadGeometry
+from shardline.kernels.swiglu import swiglu
 from shardline.kernels.target import KernelTarget
 
 DEVICE = torch.device("cuda", 0)
 BF16 = torch.bfloat16
 COMPILING_THREADS = 14
 SHARED_BYTES = 225_000
+MOST_ROWS = 128
 EPSILON = 1e-5
 BLOCK = 64
 ATTENTION = "attention"
@@ -84,18 +90,26 @@ def one_row_tiles(product: Product) -> Iterator[Tile]:
 
 
 def few_rows_tiles(product: Product, rows: int) -> Iterator[Tile]:
-    """Even ones that fill a card up to four times and whose buffers fit in a multiprocessor."""
+    """Even ones that fill a card up to four times and whose buffers fit in a multiprocessor.
+
+    Of many rows wide ones in small steps: each program reads all rows, and needs buffers for them.
+    """
     gated = product.epilogue is Epilogue.SWIGLU
+    many = rows > MOST_FEW_ROWS
     for columns, depth, splits, stages, warps in itertools.product(
-        (32, 64, 128), (128, 256), (1, 2, 4), (2, 3, 4, 6), (4, 8)
+        (64, 128, 256) if many else (32, 64, 128),
+        (64, 128) if many else (128, 256),
+        (1, 2, 4, 8) if many else (1, 2, 4),
+        (2, 3, 4, 5, 6),
+        (4, 8),
     ):
         tile = FewRowsTile(columns, depth, splits, stages, warps)
         buffers = stages * ((2 if gated else 1) * columns + padded_rows(rows)) * depth * BF16.itemsize
         even = product.inner % (depth * splits) == 0 and product.columns % columns == 0
         programs = product.columns // columns * splits
         usable = even and not (gated and splits > 1) and product.inner // splits >= 1024
-        usable = usable and (warps == 4 or columns == 128)
-        usable = usable and 90 <= programs <= 528 and 60_000 < buffers < SHARED_BYTES
+        usable = usable and (warps == 4 or columns >= 128) and not (warps == 4 and columns == 256)
+        usable = usable and 56 <= programs <= 528 and 60_000 < buffers < SHARED_BYTES
         if usable and fits(product.columns, rows, product.epilogue, tile):
             yield tile
 
@@ -182,6 +196,11 @@ class Layers:
         )
 
     @property
+    def chain(self) -> Chain:
+        """Of our kernels."""
+        return chain_for(self.rows, MOST_ROWS, self.target, self.products["o"].columns)
+
+    @property
     def count(self) -> int:
         return len(self.weights["qkv"])
 
@@ -220,7 +239,7 @@ class Layers:
                 else:
                     self._product(key, layer, tiles[key], notes)
 
-    def _attention(self, layer: int, tile: Tile) -> None:
+    def _attention(self, layer: int, tile: Tile, chain: Chain | None = None) -> None:
         assert isinstance(tile, DecodeTile)
         rows = self.attended
         decode_attention.decode_attention(
@@ -235,13 +254,13 @@ class Layers:
             rows.scratch,
             tile,
             scale=rows.geometry.head_dim**-0.5,
-            chain=chain_for(self.rows, MOST_FEW_ROWS, self.target),
+            chain=self.chain if chain is None else chain,
         )
 
     def _product(self, key: str, layer: int, tile: Tile, notes: dict[str, PreparedNorm]) -> None:
         product, weight = self.products[key], self.weights[key][layer]
         x, out = self.inputs[key], self.outputs[key]
-        chain = chain_for(self.rows, MOST_FEW_ROWS, self.target)
+        chain = self.chain
         normalises = self.with_norms and key in ("qkv", "gate_up")
         if isinstance(tile, OneRowTile):
             gamma = self.gamma if normalises else None
@@ -271,11 +290,38 @@ class Layers:
 
     def layer_us(self, tiles: dict[str, Tile]) -> float:
         """Microseconds of a layer's kernels, from a captured graph."""
-        self.run(tiles, 1)
+        return self._captured_us(lambda count: self.run(tiles, count))
+
+    def library_us(self) -> float:
+        """The same with the vendor's products, the fastest of those it offers, and kernels of ours between them."""
+        library = LibraryProducts(CublasLt.open(DEVICE))
+        for weights in self.weights.values():
+            for weight in weights:
+                library.note(weight)
+        for shape in library.unmeasured([self.rows]):
+            library.measure(shape)
+        attention = self.default_tile(ATTENTION)
+
+        def run(count: int) -> None:
+            for layer in range(count):
+                for key in ORDER:
+                    if key == ATTENTION:
+                        self._attention(layer, attention, Chain.OFF)
+                        continue
+                    delta = library.product(self.inputs[key], self.weights[key][layer], None)
+                    if key == "gate_up":
+                        swiglu(delta, self.outputs[key])
+                    elif key != "qkv" and self.with_norms:
+                        rms_norm(self.outputs["o"], self.gamma, EPSILON, delta, delta=delta)
+
+        return self._captured_us(run)
+
+    def _captured_us(self, run: Callable[[int], None]) -> float:
+        run(1)
         torch.cuda.synchronize()
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph):
-            self.run(tiles, self.count)
+            run(self.count)
         return seconds(graph.replay, 8) / self.count * 1e6
 
 
@@ -293,6 +339,10 @@ def sweep(name: str, rows: int, context: int, weight_bytes: int) -> None:
         for key in ORDER:
             for tile in (rule[key], *candidates[key]):
                 layers.run({**rule, key: tile}, 1)
+    if rows > MOST_FEW_ROWS:
+        print(
+            f"{name}, {rows} rows: {layers.library_us():.2f} us a layer by the vendor's products", flush=True
+        )
     before = layers.layer_us(rule)
     rate = layers.layer_bytes / before / 1e6
     print(f"{name}, {rows} rows: {before:.2f} us a layer, {rate:.2f} TB/s", flush=True)
