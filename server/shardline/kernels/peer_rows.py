@@ -113,42 +113,24 @@ class PeerRows:
         eps: float,
     ) -> None:
         """As `PeerWords`, of more rows; nothing is chained."""
-        for start in range(0, partial.shape[0], self._most):
-            part = slice(start, start + self._most)
-            self._sum(
+        rows, hidden = partial.shape
+        add = values is not partial
+        for start in range(0, rows, self._most):
+            part = slice(start, min(start + self._most, rows))
+            _peer_rows_kernel[(part.stop - start,)](
                 partial[part],
                 values[part],
-                gamma,
-                None if normed is None else normed[part],
+                partial if gamma is None else gamma,
+                partial if normed is None else normed[part],
+                self._memory.addresses,
+                self._counts,
                 eps,
-                values is not partial,
+                RANK=self._rank,
+                WORLD=self._world_size,
+                MOST=self._most,
+                PAIRS=hidden // ELEMENTS_A_PAIR,
+                BLOCK=triton.next_power_of_2(hidden // ELEMENTS_A_PAIR),
+                ADD=add,
+                NORM=gamma is not None,
+                num_warps=8 if hidden >= 4096 else 4 if hidden >= 512 else 1,
             )
-
-    def _sum(
-        self,
-        partial: torch.Tensor,
-        values: torch.Tensor,
-        gamma: torch.Tensor | None,
-        normed: torch.Tensor | None,
-        eps: float,
-        add: bool,
-    ) -> None:
-        """Of some of the rows. `add`: `values` are not `partial`."""
-        rows, hidden = partial.shape
-        _peer_rows_kernel[(rows,)](
-            partial,
-            values,
-            partial if gamma is None else gamma,
-            partial if normed is None else normed,
-            self._memory.addresses,
-            self._counts,
-            eps,
-            RANK=self._rank,
-            WORLD=self._world_size,
-            MOST=self._most,
-            PAIRS=hidden // ELEMENTS_A_PAIR,
-            BLOCK=triton.next_power_of_2(hidden // ELEMENTS_A_PAIR),
-            ADD=add,
-            NORM=gamma is not None,
-            num_warps=8 if hidden >= 4096 else 4 if hidden >= 512 else 1,
-        )

@@ -218,38 +218,20 @@ def test_window(window, device, dtype, generator):
     run_step(layer, MIXED, generator, dtype, decode, PREFILL, window=window)
 
 
+def plain_layer(generator, device, dtype, longest=256):
+    sizes = {"heads": 4, "kv_heads": 2, "dim": 64, "rotary": 64, "block": 64, "sequences": 5}
+    return make_layer(generator, device, dtype, **sizes, norm=False, longest=longest)
+
+
 def test_short_rows_are_not_split(device, dtype, generator):
-    layer = make_layer(
-        generator,
-        device,
-        dtype,
-        heads=4,
-        kv_heads=2,
-        dim=64,
-        rotary=64,
-        block=64,
-        sequences=4,
-        norm=False,
-    )
+    layer = plain_layer(generator, device, dtype)
     decode = decode_attention.DecodeTile(16, 8, 4, 2, 4, preload=True)
     chunks = [Chunk(0, 1), Chunk(63, 1), Chunk(200, 1)]
     run_step(layer, chunks, generator, dtype, decode, PREFILL)
 
 
 def test_a_row_far_longer_than_the_others_is_split(device, dtype, generator):
-    layer = make_layer(
-        generator,
-        device,
-        dtype,
-        heads=2,
-        kv_heads=1,
-        dim=64,
-        rotary=64,
-        block=64,
-        sequences=5,
-        norm=False,
-        longest=3072,
-    )
+    layer = plain_layer(generator, device, dtype, longest=3072)
     chunks = [Chunk(9, 1), Chunk(2900, 1), Chunk(0, 12), Chunk(130, 1)]
     decode = decode_attention.choose_tile(100, 8, 132, uneven=True)
     assert decode.splits > 1 and 2900 // decode.keys >= 2 * decode.min_tiles
