@@ -235,11 +235,12 @@ class Layers:
         for layer in range(count):
             for key in ORDER:
                 if key == ATTENTION:
-                    self._attention(layer, tiles[key])
+                    self.attend(layer, tiles[key])
                 else:
                     self._product(key, layer, tiles[key], notes)
 
-    def _attention(self, layer: int, tile: Tile, chain: Chain | None = None) -> None:
+    def attend(self, layer: int, tile: Tile, chain: Chain | None = None) -> None:
+        """Decode attention of a layer. `chain`: none: as our products have it."""
         assert isinstance(tile, DecodeTile)
         rows = self.attended
         decode_attention.decode_attention(
@@ -290,23 +291,28 @@ class Layers:
 
     def layer_us(self, tiles: dict[str, Tile]) -> float:
         """Microseconds of a layer's kernels, from a captured graph."""
-        return self._captured_us(lambda count: self.run(tiles, count))
+        return self.captured_us(lambda count: self.run(tiles, count))
 
-    def library_us(self) -> float:
-        """The same with the vendor's products, the fastest of those it offers, and kernels of ours between them."""
+    def library(self) -> LibraryProducts:
+        """The vendor's products, the fastest of those it offers."""
         library = LibraryProducts(CublasLt.open(DEVICE))
         for weights in self.weights.values():
             for weight in weights:
                 library.note(weight)
         for shape in library.unmeasured([self.rows]):
             library.measure(shape)
+        return library
+
+    def library_us(self) -> float:
+        """The same with the vendor's products, and kernels of ours between them."""
+        library = self.library()
         attention = self.default_tile(ATTENTION)
 
         def run(count: int) -> None:
             for layer in range(count):
                 for key in ORDER:
                     if key == ATTENTION:
-                        self._attention(layer, attention, Chain.OFF)
+                        self.attend(layer, attention, Chain.OFF)
                         continue
                     delta = library.product(self.inputs[key], self.weights[key][layer], None)
                     if key == "gate_up":
@@ -314,9 +320,10 @@ class Layers:
                     elif key != "qkv" and self.with_norms:
                         rms_norm(self.outputs["o"], self.gamma, EPSILON, delta, delta=delta)
 
-        return self._captured_us(run)
+        return self.captured_us(run)
 
-    def _captured_us(self, run: Callable[[int], None]) -> float:
+    def captured_us(self, run: Callable[[int], None]) -> float:
+        """Microseconds of a layer; `run`: the kernels of so many layers."""
         run(1)
         torch.cuda.synchronize()
         graph = torch.cuda.CUDAGraph()
