@@ -1,7 +1,7 @@
 """Memory of this process's GPU that other processes of the host reach: inter-process memory of CUDA's driver.
 
 torch's own ways take their time: the first allocation of `torch.distributed._symmetric_memory` took 2.5 to 3.5 s,
-on whatever it had been prepared, where allocating, naming and mapping memory here take 0.2 s together.
+whatever had been used before it, where allocating, naming and mapping memory here take 0.2 s together.
 
 The functions, constants and structures are those of NVIDIA's cuda.h.
 """
