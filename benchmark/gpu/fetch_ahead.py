@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -20,12 +21,7 @@ from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 sys.path.insert(0, str(Path(__file__).parent))
-from limits import measure_limits
-from tiles import ATTENTION, DEVICE, EPSILON, Layers
-
-from shardline.kernels.chaining import Chain
-from shardline.kernels.rms_norm import rms_norm
-from shardline.kernels.swiglu import swiglu
+from tiles import DEVICE, Layers, add_arguments, for_each
 
 PROGRAM_ROWS = 256
 
@@ -58,69 +54,35 @@ def fetch(weight: Tensor, num_bytes: int) -> None:
     )
 
 
-class FetchingLayers:
-    """Layers whose products' weights are fetched ahead."""
+def compare(name: str, rows: int, layers: Layers, sizes: list[int]) -> None:
+    """Prints a layer's time with so many bytes of every row fetched."""
+    library, branch = layers.library(), torch.cuda.Stream(DEVICE)
 
-    def __init__(self, layers: Layers, num_bytes: int) -> None:
-        self._layers = layers
-        self._num_bytes = num_bytes
-        self._library = layers.library()
-        self._attention = layers.default_tile(ATTENTION)
-        self._branch = torch.cuda.Stream(DEVICE)
+    def run(count: int, num_bytes: int) -> None:
+        def beside(weight: Tensor) -> None:
+            if num_bytes:
+                branch.wait_stream(torch.cuda.current_stream())
+                with torch.cuda.stream(branch):
+                    fetch(weight, num_bytes)
 
-    def run(self, count: int) -> None:
-        """The kernels of `count` layers."""
-        layers, weights = self._layers, self._layers.weights
-        residual, gamma = layers.outputs["o"], layers.gamma
-        for layer in range(count):
-            self._product("qkv", layer)
-            layers.attend(layer, self._attention, Chain.OFF)
-            delta = self._product("o", layer)
-            self._fetch(weights["gate_up"][layer])
-            rms_norm(residual, gamma, EPSILON, delta, delta=delta)
-            wide = self._product("gate_up", layer)
-            self._fetch(weights["down"][layer])
-            swiglu(wide, layers.outputs["gate_up"])
-            delta = self._product("down", layer)
-            self._fetch(weights["qkv"][(layer + 1) % layers.count])
-            rms_norm(residual, gamma, EPSILON, delta, delta=delta)
-        torch.cuda.current_stream().wait_stream(self._branch)
+        layers.run_library(library, count, norms=True, ahead=beside)
+        torch.cuda.current_stream().wait_stream(branch)
 
-    def _product(self, key: str, layer: int) -> Tensor:
-        return self._library.product(self._layers.inputs[key], self._layers.weights[key][layer], None)
-
-    def _fetch(self, weight: Tensor) -> None:
-        """Beside what is launched next."""
-        if self._num_bytes:
-            self._branch.wait_stream(torch.cuda.current_stream())
-            with torch.cuda.stream(self._branch):
-                fetch(weight, self._num_bytes)
+    found = [f"{size} bytes {layers.captured_us(partial(run, num_bytes=size)):.2f}" for size in sizes]
+    print(f"{name}, {rows} rows, us a layer: {', '.join(found)}", flush=True)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--shapes", default="8b,8b/2,70b/2")
-    parser.add_argument("--rows", default="100")
+    add_arguments(parser, rows="100")
     parser.add_argument(
         "--bytes", default="0,128,256,512,1024", help="of each row of weights; multiples of 16"
     )
-    parser.add_argument("--context", type=int, default=640)
-    parser.add_argument("--gigabytes", type=int, default=4)
     arguments = parser.parse_args()
-    torch.cuda.set_device(DEVICE)
-    print(measure_limits().line(), flush=True)
-    for name in arguments.shapes.split(","):
-        for rows in map(int, arguments.rows.split(",")):
-            layers = Layers.make(name, rows, arguments.context, arguments.gigabytes << 30)
-            found = []
-            for num_bytes in map(int, arguments.bytes.split(",")):
-                us = layers.captured_us(FetchingLayers(layers, num_bytes).run)
-                found.append(f"{num_bytes} bytes {us:.2f}")
-            print(f"{name}, {rows} rows, us a layer: {', '.join(found)}", flush=True)
-            del layers
-            torch.cuda.empty_cache()
+    sizes = [int(size) for size in arguments.bytes.split(",")]
+    for_each(arguments, partial(compare, sizes=sizes))
 
 
 if __name__ == "__main__":

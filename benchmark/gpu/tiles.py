@@ -303,24 +303,32 @@ class Layers:
             library.measure(shape)
         return library
 
-    def library_us(self) -> float:
-        """The same with the vendor's products, and kernels of ours between them."""
-        library = self.library()
+    def run_library(
+        self,
+        library: LibraryProducts,
+        count: int,
+        norms: bool,
+        ahead: Callable[[Tensor], None] = lambda weight: None,
+    ) -> None:
+        """`run` with the vendor's products, and kernels of ours between them.
+
+        norms:  whether there are those that stand for the norm, or for a sum over ranks, after o and down
+        ahead:  called before each of them and each SwiGLU, with the weights of the product that follows
+        """
         attention = self.default_tile(ATTENTION)
-
-        def run(count: int) -> None:
-            for layer in range(count):
-                for key in ORDER:
-                    if key == ATTENTION:
-                        self.attend(layer, attention, Chain.OFF)
-                        continue
-                    delta = library.product(self.inputs[key], self.weights[key][layer], None)
-                    if key == "gate_up":
-                        swiglu(delta, self.outputs[key])
-                    elif key != "qkv" and self.with_norms:
-                        rms_norm(self.outputs["o"], self.gamma, EPSILON, delta, delta=delta)
-
-        return self.captured_us(run)
+        for layer in range(count):
+            for key in ORDER:
+                if key == ATTENTION:
+                    self.attend(layer, attention, Chain.OFF)
+                    continue
+                delta = library.product(self.inputs[key], self.weights[key][layer], None)
+                if key == "gate_up":
+                    ahead(self.weights["down"][layer])
+                    swiglu(delta, self.outputs[key])
+                elif key != "qkv" and norms:
+                    follower = ("gate_up", layer) if key == "o" else ("qkv", (layer + 1) % self.count)
+                    ahead(self.weights[follower[0]][follower[1]])
+                    rms_norm(self.outputs["o"], self.gamma, EPSILON, delta, delta=delta)
 
     def captured_us(self, run: Callable[[int], None]) -> float:
         """Microseconds of a layer; `run`: the kernels of so many layers."""
@@ -338,8 +346,7 @@ def numbers(tile: Tile) -> str:
     return "/".join(str(value) for value in values if value is not None)
 
 
-def sweep(name: str, rows: int, context: int, weight_bytes: int) -> None:
-    layers = Layers.make(name, rows, context, weight_bytes)
+def sweep(name: str, rows: int, layers: Layers) -> None:
     rule = {key: layers.default_tile(key) for key in ORDER}
     candidates = {key: layers.tiles(key) for key in ORDER}
     with dry_run(DEVICE, COMPILING_THREADS):
@@ -347,9 +354,9 @@ def sweep(name: str, rows: int, context: int, weight_bytes: int) -> None:
             for tile in (rule[key], *candidates[key]):
                 layers.run({**rule, key: tile}, 1)
     if rows > MOST_FEW_ROWS:
-        print(
-            f"{name}, {rows} rows: {layers.library_us():.2f} us a layer by the vendor's products", flush=True
-        )
+        library = layers.library()
+        us = layers.captured_us(lambda count: layers.run_library(library, count, layers.with_norms))
+        print(f"{name}, {rows} rows: {us:.2f} us a layer by the vendor's products", flush=True)
     before = layers.layer_us(rule)
     rate = layers.layer_bytes / before / 1e6
     print(f"{name}, {rows} rows: {before:.2f} us a layer, {rate:.2f} TB/s", flush=True)
@@ -367,19 +374,28 @@ def sweep(name: str, rows: int, context: int, weight_bytes: int) -> None:
     print(f"  the best together {after:.2f} us, {layers.layer_bytes / after / 1e6:.2f} TB/s", flush=True)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+def add_arguments(parser: argparse.ArgumentParser, rows: str) -> None:
+    """Of which layers. `rows`: if none are asked for."""
     parser.add_argument("--shapes", default="8b,8b/2,70b/2")
-    parser.add_argument("--rows", default="1")
+    parser.add_argument("--rows", default=rows)
     parser.add_argument("--context", type=int, default=640)
     parser.add_argument("--gigabytes", type=int, default=4)
-    arguments = parser.parse_args()
+
+
+def for_each(arguments: argparse.Namespace, measure: Callable[[str, int, Layers], None]) -> None:
+    """`measure` with each shape, rows and their layers, one after the other on the card."""
     torch.cuda.set_device(DEVICE)
     print(measure_limits().line(), flush=True)
     for name in arguments.shapes.split(","):
         for rows in map(int, arguments.rows.split(",")):
-            sweep(name, rows, arguments.context, arguments.gigabytes << 30)
+            measure(name, rows, Layers.make(name, rows, arguments.context, arguments.gigabytes << 30))
             torch.cuda.empty_cache()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    add_arguments(parser, rows="1")
+    for_each(parser.parse_args(), sweep)
 
 
 if __name__ == "__main__":

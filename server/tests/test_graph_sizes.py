@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from shardline.runner.batch import StepPlan
+from shardline.runner.batch import StepPlan, is_uneven
 from shardline.runner.graph_sizes import GraphSize, GraphSizes
 
 
@@ -13,7 +13,9 @@ def plan(counts, samples=None, computed=None):
     zeros = np.zeros(rows, np.int32)
     before = zeros if computed is None else np.array(computed, np.int32)
     sampled = np.ones(rows, np.bool_) if samples is None else np.array(samples, np.bool_)
-    return StepPlan(np.arange(rows, dtype=np.uint64), zeros, counts, before, zeros, sampled)
+    return StepPlan(
+        np.arange(rows, dtype=np.uint64), zeros, counts, before, zeros, sampled, is_uneven(before, counts)
+    )
 
 
 SIZES = GraphSizes(max_rows=100, most_tokens=600)

@@ -21,7 +21,7 @@ class Driver:
     def _call(self, function):
         self.calls.append(function)
         if function == self.fails:
-            raise CudaError(function, 1, "CUDA_ERROR_INVALID_VALUE")
+            raise CudaError(function, "CUDA_ERROR_INVALID_VALUE")
 
     def allocate(self, num_bytes):
         self._call("allocate")

@@ -30,12 +30,14 @@ class Agreement:
         """Every rank's answer, in their order. Raises `RuntimeError` when one is lost or does not ask in time."""
         asked = self._asked
         self._store.set(_place(asked, self._rank), own)
-        answers = self._store.multi_get([_place(asked, rank) for rank in range(self._world_size)])
+        answers: list[bytes] = self._store.multi_get(
+            [_place(asked, rank) for rank in range(self._world_size)]
+        )
         if asked:
             # Who has answered this question has read all answers to the last one.
             self._store.delete_key(_place(asked - 1, self._rank))
         self._asked += 1
-        return [bytes(answer) for answer in answers]
+        return answers
 
 
 def _place(asked: int, rank: int) -> str:

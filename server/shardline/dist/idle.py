@@ -17,6 +17,7 @@ from __future__ import annotations
 from torch import distributed
 
 _AWAY = b"away"
+_CLAIMED = b"claimed"
 _GO = b"go"
 _LEAVE = b"leave"
 
@@ -28,7 +29,6 @@ class IdleMoments:
         self._store = distributed.PrefixStore("idle", store)
         self._rank = rank
         self._others = range(1, world_size)
-        self._asked = 0
         self._seated = b""
 
     def together(self, place: int) -> bool:
@@ -50,11 +50,9 @@ class IdleMoments:
         return self._answer(self._store.compare_set(_seat(self._rank), self._seated, _AWAY))
 
     def _ask(self, place: int) -> bool:
-        self._asked += 1
-        claim = b"claimed %d" % self._asked
         claimed: list[int] = []
         for rank in self._others:
-            if self._store.compare_set(_seat(rank), _seated(place), claim) != claim:
+            if self._store.compare_set(_seat(rank), _seated(place), _CLAIMED) != _CLAIMED:
                 break
             claimed.append(rank)
         go = len(claimed) == len(self._others)
@@ -66,7 +64,7 @@ class IdleMoments:
         """What the seat says, once the first rank has decided."""
         if seat == self._seated:
             return False
-        while seat.startswith(b"claimed"):
+        while seat == _CLAIMED:
             seat = self._store.get(_seat(self._rank))
         self._seated = b""
         return seat == _GO

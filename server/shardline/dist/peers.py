@@ -48,7 +48,7 @@ class PeerMemory:
         try:
             memory: SharedMemory | None = CudaMemory.open()
         except OSError as error:
-            log.info("ranks do not reach each other's memory: %s", error)
+            _tell(error)
             memory = None
         addresses = meet(memory, exchange, rank, num_bytes, _host(), lambda: torch.cuda.synchronize(device))
         if addresses is None:
@@ -76,7 +76,7 @@ def meet(
             offered = host + memory.name(own)
             settle()
         except CudaError as error:
-            log.info("ranks do not reach each other's memory: %s", error)
+            _tell(error)
     offers = exchange(offered)
     if memory is None or not all(offer.startswith(host) and len(offer) > len(host) for offer in offers):
         return None
@@ -85,8 +85,12 @@ def meet(
             own if peer == rank else memory.map(offer[len(host) :]) for peer, offer in enumerate(offers)
         ]
     except CudaError as error:
-        log.info("ranks do not reach each other's memory: %s", error)
+        _tell(error)
         return None
+
+
+def _tell(error: Exception) -> None:
+    log.info("ranks do not reach each other's memory: %s", error)
 
 
 def _host() -> bytes:

@@ -69,8 +69,7 @@ class TritonOps(Ops):
         peers = PeerSums.open(group, hidden, facts.dtype, facts.device)
         if peers is None:
             return astuple(SumLimits(words=0, rows=0))
-        chained = self.target.chained_launch and hidden <= MOST_CHAINED_WIDTH
-        peers.compile(hidden, facts.dtype, chained)
+        peers.compile(hidden, facts.dtype, self._chains_sums)
         peers.limits = limits or peers.limit(group, hidden, facts.dtype)
         self.peers = peers
         return astuple(peers.limits)
@@ -139,8 +138,7 @@ class TritonOps(Ops):
         """By one launch where that is faster; else by NCCL, with addition and norm joined."""
         before = None if residual is None else residual.values
         if self.peers is not None and partial.shape[0] <= self.peers.limits.most:
-            rows, hidden = partial.shape
-            chained = hidden <= MOST_CHAINED_WIDTH and self._chain(rows) is not Chain.OFF
+            chained = self._chains_sums and self._chain(partial.shape[0]) is not Chain.OFF
             values, normed = self.peers(partial, before, next_norm.weight, next_norm.epsilon, chained)
             return Hidden(values, None if normed is None else Normed(normed))
         total = group.sum(partial)
@@ -297,6 +295,11 @@ class TritonOps(Ops):
 
     def _empty(self, shape: tuple[int, int], dtype: torch.dtype | None) -> Tensor:
         return torch.empty(shape, dtype=dtype or self.facts.dtype, device=self.facts.device)
+
+    @property
+    def _chains_sums(self) -> bool:
+        """Whether there are chained sums at all."""
+        return self.target.chained_launch and self.facts.hidden_size <= MOST_CHAINED_WIDTH
 
     def _chain(self, rows: int) -> Chain:
         return chain_for(rows, self.choices.most_few_rows, self.target, self.facts.hidden_size)

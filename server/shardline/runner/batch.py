@@ -47,7 +47,7 @@ class StepPlan:
     """The rows of a frame with what the batch knows of them; host arrays, one entry a row.
 
     `computed`: tokens before this step. `known`: tokens given or sampled before it. `samples`:
-    whether the row brings the computed tokens up to the known ones.
+    whether the row brings the computed tokens up to the known ones. `uneven`: see `is_uneven`.
     """
 
     sequence_ids: U64
@@ -56,15 +56,16 @@ class StepPlan:
     computed: I32
     known: I32
     samples: npt.NDArray[np.bool_]
+    uneven: bool
 
-    @property
-    def is_uneven(self) -> bool:
-        """Whether, of the rows of one token, one attends to far more than the others (see `StepRows`)."""
-        lengths = self.computed[self.num_tokens == 1] + 1
-        if not len(lengths):
-            return False
-        usual = 2 * float(lengths.mean()) + UNEVEN_TOKENS + UNEVEN_TOKENS_A_ROW * len(lengths)
-        return int(lengths.max()) > usual
+
+def is_uneven(computed: I32, num_tokens: I32) -> bool:
+    """Whether, of the rows of one token, one attends to far more than the others (see `StepRows`)."""
+    lengths = computed[num_tokens == 1] + 1
+    if not len(lengths):
+        return False
+    usual = 2 * float(lengths.mean()) + UNEVEN_TOKENS + UNEVEN_TOKENS_A_ROW * len(lengths)
+    return int(lengths.max()) > usual
 
 
 class Batch:
@@ -161,7 +162,8 @@ class Batch:
         samples = reached == known
         self.computed[slots] = reached
         self.known[slots] = known + samples
-        return StepPlan(sequence_ids, slots, num_tokens, computed, known, samples)
+        uneven = is_uneven(computed, num_tokens)
+        return StepPlan(sequence_ids, slots, num_tokens, computed, known, samples, uneven)
 
     def _check(self, ids: U64, slots: I32, num_tokens: I32, reached: I32, known: I32) -> None:
         total = int(num_tokens.sum())

@@ -75,7 +75,7 @@ class GraphSizes:
         rows = len(plan.slots)
         if bool((plan.num_tokens == 1).all()) and bool(plan.samples.all()):
             padded = _round_up(rows, self.decode_rows, self.max_rows)
-            return None if padded is None else GraphSize(padded, padded, 0, plan.is_uneven)
+            return None if padded is None else GraphSize(padded, padded, 0, plan.uneven)
         tokens = int(plan.num_tokens.sum())
         chunks = int(np.count_nonzero(plan.num_tokens > 1))
         padded_tokens = _round_up(tokens, _MIXED_TOKENS, self.most_tokens)
@@ -83,7 +83,7 @@ class GraphSizes:
         if padded_tokens is None or padded_rows is None:
             return None
         chunk_rows = _round_up(max(chunks, 1), _CHUNK_ROWS, padded_rows)
-        return GraphSize(padded_rows, padded_tokens, chunk_rows or padded_rows, plan.is_uneven)
+        return GraphSize(padded_rows, padded_tokens, chunk_rows or padded_rows, plan.uneven)
 
     def representatives(self) -> tuple[GraphSize, ...]:
         """Sizes whose steps use every kernel that any step uses, and the mixed ones met most.

@@ -162,7 +162,7 @@ class InputBuffers:
             num_rows=num_rows,
             num_decode_rows=int(longer[0]) if len(longer) else num_rows,
             num_tokens=int(plan.num_tokens.sum()),
-            uneven=plan.is_uneven,
+            uneven=plan.uneven,
             slots=self.view("slots")[:padded_rows],
             query_starts=self.view("query_starts")[: padded_rows + 1],
             context_lengths=self.view("context_lengths")[:padded_rows],
