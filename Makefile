@@ -56,6 +56,9 @@ EXPORT_DEMO_MODEL := export SHARDLINE_DEMO_MODEL=$$(ls $(abspath $(VENV))/lib/py
 # One interpreter for all builds of the extension: another one would compile pyo3 again.
 export PYO3_PYTHON = $(abspath $(PY))
 
+# Code that runs on a GPU alone is wrong here in silence, but for this.
+CHECK_TYPES = $(VENV)/bin/pyrefly check --python-interpreter-path $(PY) --output-format min-text
+
 .PHONY: help tools setup build run test test-rust test-python test-gpu sanitize-gpu test-clients pictures lint format bench bench-gpu fuzz golden clean
 
 help: ## list the targets
@@ -81,7 +84,9 @@ test-rust: $(STAMPS)/demo-model ## run the Rust tests alone
 	cargo test --release --workspace
 
 test-python: $(STAMPS)/installed $(STAMPS)/test-tools $(QUICK_CLIENTS:%=$(CLIENT_ENVIRONMENTS)/%/.made) ## run the Python and whole-process tests against the installed wheel
-	@echo "==> Python and whole-process tests"
+	@echo "==> Types of the Python code"
+	$(CHECK_TYPES)
+	echo "==> Python and whole-process tests"
 	$(EXPORT_DEMO_MODEL)
 	SHARDLINE_CLIENTS="$(QUICK_CLIENTS)" $(PY) -m pytest $(PYTEST_ARGS)
 
@@ -104,10 +109,11 @@ test-gpu: $(STAMPS)/installed $(STAMPS)/test-tools ## run the kernels' tests and
 sanitize-gpu: $(STAMPS)/installed $(STAMPS)/test-tools ## run the kernels' tests under compute-sanitizer on this machine's GPU (TOOL=racecheck: for races)
 	@server/tests/kernels/sanitize.sh $(abspath $(PY))
 
-lint: $(STAMPS)/test-tools ## check formatting, clippy and ruff (`make format` mends most of it)
+lint: $(STAMPS)/test-tools ## check formatting, clippy, ruff and types (`make format` mends most of it)
 	@cargo fmt --all --check && cargo fmt --manifest-path router/fuzz/Cargo.toml --check || { echo "Mend it with: make format"; exit 1; }
 	$(VENV)/bin/ruff check . || { echo "Mend it with: make format"; exit 1; }
 	$(VENV)/bin/ruff format --check . || { echo "Mend it with: make format"; exit 1; }
+	$(CHECK_TYPES)
 	cargo clippy --release --workspace --all-targets -- -D warnings
 
 format: $(STAMPS)/test-tools ## format the sources and apply ruff's own repairs

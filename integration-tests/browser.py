@@ -7,7 +7,7 @@ import json
 import os
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
@@ -162,7 +162,7 @@ def high_pipe() -> tuple[int, int]:
 
 
 @contextlib.contextmanager
-def browse(program: str, profile: Path) -> Iterator[Page]:
+def browse(program: str, profile: Path) -> Generator[Page]:
     """A page of a browser of its own, which keeps what it keeps in `profile`."""
     read_commands, commands = high_pipe()
     answers, write_answers = high_pipe()

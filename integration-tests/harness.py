@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from pathlib import Path
 
 import httpx
@@ -138,7 +138,7 @@ class Server:
 
 
 @contextlib.contextmanager
-def serve(*arguments: str, env: dict[str, str] | None = None) -> Iterator[Server]:
+def serve(*arguments: str, env: dict[str, str] | None = None) -> Generator[Server]:
     """A server that is ready, and gone afterwards."""
     server = Server(*arguments, env=env)
     try:

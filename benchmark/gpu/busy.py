@@ -16,7 +16,7 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -92,7 +92,7 @@ class Window:
     end_ns: int = 0
     rows: int = 0
     launches_ns: list[int] = field(default_factory=list)
-    found: tuple[list[Span], list[Span]] = ((), ())
+    found: tuple[Sequence[Span], Sequence[Span]] = ((), ())
 
     def launched(self, rows: int) -> None:
         """Called before every launch."""

@@ -73,10 +73,10 @@ def decode_row(fleet: Fleet, name: str, rows: int, context: int, limits: Limits)
     fleet.fill(rows, context - 24)
     fleet.decode(16)
     step_ms, host_ms = fleet.timed_decode(64)
-    parts = [
+    prepare_us, forward_us, sample_us = (
         statistics.median(getattr(timings, name) for timings in fleet.parts)
         for name in ("prepare_us", "forward_us", "sample_us")
-    ]
+    )
     graph_ms = median_replay_ms(fleet.last_graph())
     shape = shapes.SHAPES[name]
     bytes_read = 2 * shape.product_parameters + rows * context * shape.kv_bytes_per_token()
@@ -89,7 +89,9 @@ def decode_row(fleet: Fleet, name: str, rows: int, context: int, limits: Limits)
         graph_ms,
         step_ms,
         host_ms,
-        *parts,
+        prepare_us,
+        forward_us,
+        sample_us,
         rows / step_ms * 1e3,
         limit_ms,
         limit_ms / step_ms,
@@ -236,8 +238,8 @@ def main() -> None:
     for count in whole_numbers(arguments.mixed_rows) if arguments.mixed else ():
         mixed += mixed_rows(fleet, count, context, whole_numbers(arguments.mixed))
     prefills = [
-        prefill_row(fleet, name, *map(int, text.split(":")), limits)
-        for text in filter(None, arguments.prefill.split(","))
+        prefill_row(fleet, name, int(sequences), int(tokens), limits)
+        for sequences, tokens in (text.split(":") for text in arguments.prefill.split(",") if text)
     ]
     asking = []
     for text in filter(None, arguments.asking.split(",")):

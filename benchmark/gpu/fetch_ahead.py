@@ -66,7 +66,8 @@ def compare(name: str, rows: int, layers: Layers, sizes: list[int]) -> None:
                     fetch(weight, num_bytes)
 
         layers.run_library(library, count, norms=True, ahead=beside)
-        torch.cuda.current_stream().wait_stream(branch)
+        if num_bytes:
+            torch.cuda.current_stream().wait_stream(branch)
 
     found = [f"{size} bytes {layers.captured_us(partial(run, num_bytes=size)):.2f}" for size in sizes]
     print(f"{name}, {rows} rows, us a layer: {', '.join(found)}", flush=True)

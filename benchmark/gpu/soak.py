@@ -193,8 +193,12 @@ def main() -> int:
     print(f"{answers} answers, {tally.tokens} tokens: {dict(sorted(tally.kinds.items()))}")
     print("\n".join(faults) if faults else "nothing leaked, nothing left over, every answer as asked")
     if arguments.out:
-        record = {"kinds": tally.kinds, "tokens": tally.tokens, "faults": faults}
-        record["readings"] = [reading.record() for reading in readings]
+        record = {
+            "kinds": tally.kinds,
+            "tokens": tally.tokens,
+            "faults": faults,
+            "readings": [reading.record() for reading in readings],
+        }
         arguments.out.write_text(json.dumps(record, indent=1))
     return 1 if faults else 0
 

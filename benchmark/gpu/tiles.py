@@ -221,6 +221,8 @@ class Layers:
             return decode_attention.choose_tile(self.rows, kv_heads, self.target.multiprocessors)
         if self.rows == 1:
             return default_one_row_tile(self.products[key])
+        if self.rows > MOST_FEW_ROWS:
+            return self.tiles(key)[0]  # There is no rule.
         return default_few_rows_tile(self.products[key], padded_rows(self.rows), self.target)
 
     def tiles(self, key: str) -> list[Tile]:

@@ -20,7 +20,7 @@ SERVICE = "shardline.v1.Shard"
 @cache
 def _pool() -> descriptor_pool.DescriptorPool:
     """A pool of our own: another package's messages of the same name do not matter."""
-    encoded = files(__package__).joinpath("descriptors.binpb").read_bytes()
+    encoded = files("shardline.client").joinpath("descriptors.binpb").read_bytes()
     pool = descriptor_pool.DescriptorPool()
     for file in descriptor_pb2.FileDescriptorSet.FromString(encoded).file:
         pool.Add(file)

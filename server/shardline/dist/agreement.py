@@ -29,7 +29,8 @@ class Agreement:
     def answers(self, own: bytes) -> list[bytes]:
         """Every rank's answer, in their order. Raises `RuntimeError` when one is lost or does not ask in time."""
         asked = self._asked
-        self._store.set(_place(asked, self._rank), own)
+        # Bytes are taken as they are, whatever torch's stubs say.
+        self._store.set(_place(asked, self._rank), own)  # type: ignore[arg-type]
         answers: list[bytes] = self._store.multi_get(
             [_place(asked, rank) for rank in range(self._world_size)]
         )

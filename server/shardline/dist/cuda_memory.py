@@ -46,7 +46,7 @@ class CudaMemory:
         address = c_uint64()
         self._call("cuMemAlloc_v2", byref(address), c_size_t(num_bytes))
         self._call("cuMemsetD8_v2", address, c_ubyte(0), c_size_t(num_bytes))
-        return int(address.value)
+        return address.value
 
     def name(self, address: int) -> bytes:
         """By what another process maps the memory that `allocate` gave."""
@@ -61,7 +61,7 @@ class CudaMemory:
         address = c_uint64()
         handle = _Handle.from_buffer_copy(name)
         self._call("cuIpcOpenMemHandle_v2", byref(address), handle, c_uint(_LAZY_ENABLE_PEER_ACCESS))
-        return int(address.value)
+        return address.value
 
     def _call(self, function: str, *arguments: object) -> None:
         code = int(getattr(self._library, function)(*arguments))

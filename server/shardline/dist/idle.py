@@ -16,10 +16,10 @@ from __future__ import annotations
 
 from torch import distributed
 
-_AWAY = b"away"
-_CLAIMED = b"claimed"
-_GO = b"go"
-_LEAVE = b"leave"
+_AWAY = "away"
+_CLAIMED = "claimed"
+_GO = "go"
+_LEAVE = "leave"
 
 
 class IdleMoments:
@@ -29,7 +29,7 @@ class IdleMoments:
         self._store = distributed.PrefixStore("idle", store)
         self._rank = rank
         self._others = range(1, world_size)
-        self._seated = b""
+        self._seated = ""
 
     def together(self, place: int) -> bool:
         """Asked in an idle moment: whether all ranks are idle here, and now do the same. Raises `RuntimeError`
@@ -41,18 +41,18 @@ class IdleMoments:
             self._seated = _seated(place)
             self._store.set(_seat(self._rank), self._seated)
             return False
-        return self._answer(self._store.get(_seat(self._rank)))
+        return self._answer(self._seat())
 
     def leave(self) -> bool:
         """Asked before a step: whether all ranks do first what they have for idle moments."""
         if not self._seated:
             return False
-        return self._answer(self._store.compare_set(_seat(self._rank), self._seated, _AWAY))
+        return self._answer(self._change(self._rank, self._seated, _AWAY))
 
     def _ask(self, place: int) -> bool:
         claimed: list[int] = []
         for rank in self._others:
-            if self._store.compare_set(_seat(rank), _seated(place), _CLAIMED) != _CLAIMED:
+            if self._change(rank, _seated(place), _CLAIMED) != _CLAIMED:
                 break
             claimed.append(rank)
         go = len(claimed) == len(self._others)
@@ -60,19 +60,26 @@ class IdleMoments:
             self._store.set(_seat(rank), _GO if go else _LEAVE)
         return go
 
-    def _answer(self, seat: bytes) -> bool:
+    def _answer(self, seat: str) -> bool:
         """What the seat says, once the first rank has decided."""
         if seat == self._seated:
             return False
         while seat == _CLAIMED:
-            seat = self._store.get(_seat(self._rank))
-        self._seated = b""
+            seat = self._seat()
+        self._seated = ""
         return seat == _GO
+
+    def _seat(self) -> str:
+        return self._store.get(_seat(self._rank)).decode()
+
+    def _change(self, rank: int, before: str, after: str) -> str:
+        """What is there then: `after`, or what was there instead of `before`."""
+        return self._store.compare_set(_seat(rank), before, after).decode()
 
 
 def _seat(rank: int) -> str:
     return f"seat {rank}"
 
 
-def _seated(place: int) -> bytes:
-    return b"after %d steps" % place
+def _seated(place: int) -> str:
+    return f"after {place} steps"

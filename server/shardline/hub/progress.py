@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -43,7 +43,7 @@ def measure(selection: Selection, snapshot: Path, blobs: Path) -> Progress:
 
 
 @contextmanager
-def watched(measured: Callable[[], Progress], report: Report) -> Iterator[None]:
+def watched(measured: Callable[[], Progress], report: Report) -> Generator[None]:
     """Reports at the beginning, while it changes, and at the end of the block."""
     over = threading.Event()
     last = measured()

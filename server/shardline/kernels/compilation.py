@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -63,7 +63,7 @@ class MissingKernels:
 
 
 @contextmanager
-def dry_run(device: torch.device, workers: int) -> Iterator[MissingKernels]:
+def dry_run(device: torch.device, workers: int) -> Generator[MissingKernels]:
     """Within it, this thread's launches of uncompiled kernels are skipped; other threads compile them."""
     missing = MissingKernels(device, workers)
     before = knobs.runtime.jit_cache_hook

@@ -122,13 +122,11 @@ class Ops(ABC):
         May write into `residual.values`. `next_norm`: what reads the result next, where known.
         """
 
-    def meet(
-        self, group: ParallelGroup, hidden: int, known: tuple[int, ...] | None = None
-    ) -> tuple[int, ...]:
+    def meet(self, group: ParallelGroup, known: tuple[int, ...] | None = None) -> tuple[int, ...]:
         """Called once before loading where several ranks hold the model, on all of them at the same time.
 
-        `hidden`: columns of the residual stream. `known`: what an earlier call returned; none: the backend
-        measures it. Returns up to how many rows it sums over ranks in each way of its own: it has none here.
+        `known`: what an earlier call returned; none: the backend measures it. Returns up to how many rows it
+        sums over ranks in each way of its own: it has none here.
         """
         return ()
 

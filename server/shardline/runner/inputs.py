@@ -93,7 +93,9 @@ class InputBuffers:
     def blank(self, padding: Padding) -> StepInputs:
         """Inputs of padding alone: for warming up and capturing at a size."""
         nothing = np.empty(0, np.int32)
-        plan = StepPlan(np.empty(0, np.uint64), nothing, nothing, nothing, nothing, np.empty(0, np.bool_))
+        plan = StepPlan(
+            np.empty(0, np.uint64), nothing, nothing, nothing, nothing, np.empty(0, np.bool_), uneven=False
+        )
         return self.load(plan, padding)
 
     def _inputs(self, rows: StepRows, num_samples: int, padding: Padding) -> StepInputs:

@@ -57,7 +57,7 @@ class StartingGrammars:
         """The runner's part in it."""
         on_gpu = sampling.device.type == "cuda"
         engine = self.engine
-        constraints = engine and Constraints(engine, sampling.constrained, pinned=on_gpu)
+        constraints = None if engine is None else Constraints(engine, sampling.constrained, pinned=on_gpu)
         return Masking(constraints, _choose(on_gpu, engine))
 
 

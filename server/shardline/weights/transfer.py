@@ -98,7 +98,7 @@ class _Lane:
         on_gpu = device.type == "cuda"
         self._device = device
         self._buffers = [torch.empty(BUFFER_BYTES, dtype=torch.uint8, pin_memory=on_gpu) for _ in range(2)]
-        self._views = [memoryview(buffer.numpy()) for buffer in self._buffers]
+        self._views = [memoryview(buffer.numpy().data) for buffer in self._buffers]
         self._spare: memoryview | None = None
         self._stream = torch.cuda.Stream(device) if on_gpu else None
         self._free: list[torch.cuda.Event | None] = [None, None]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -156,7 +156,7 @@ class Handler(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def stand_in(repositories: dict[str, Repository]) -> Iterator[StandIn]:
+def stand_in(repositories: dict[str, Repository]) -> Generator[StandIn]:
     handler = type("BoundHandler", (Handler,), {})
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         hub = StandIn(f"http://127.0.0.1:{server.server_port}", repositories)
