@@ -305,18 +305,8 @@ class Layers:
             library.measure(shape)
         return library
 
-    def run_library(
-        self,
-        library: LibraryProducts,
-        count: int,
-        norms: bool,
-        ahead: Callable[[Tensor], None] = lambda weight: None,
-    ) -> None:
-        """`run` with the vendor's products, and kernels of ours between them.
-
-        norms:  whether there are those that stand for the norm, or for a sum over ranks, after o and down
-        ahead:  called before each of them and each SwiGLU, with the weights of the product that follows
-        """
+    def run_library(self, library: LibraryProducts, count: int) -> None:
+        """`run` with the vendor's products, and kernels of ours between them."""
         attention = self.default_tile(ATTENTION)
         for layer in range(count):
             for key in ORDER:
@@ -325,11 +315,8 @@ class Layers:
                     continue
                 delta = library.product(self.inputs[key], self.weights[key][layer], None)
                 if key == "gate_up":
-                    ahead(self.weights["down"][layer])
                     swiglu(delta, self.outputs[key])
-                elif key != "qkv" and norms:
-                    follower = ("gate_up", layer) if key == "o" else ("qkv", (layer + 1) % self.count)
-                    ahead(self.weights[follower[0]][follower[1]])
+                elif key != "qkv" and self.with_norms:
                     rms_norm(self.outputs["o"], self.gamma, EPSILON, delta, delta=delta)
 
     def captured_us(self, run: Callable[[int], None]) -> float:
@@ -357,7 +344,7 @@ def sweep(name: str, rows: int, layers: Layers) -> None:
                 layers.run({**rule, key: tile}, 1)
     if rows > MOST_FEW_ROWS:
         library = layers.library()
-        us = layers.captured_us(lambda count: layers.run_library(library, count, layers.with_norms))
+        us = layers.captured_us(lambda count: layers.run_library(library, count))
         print(f"{name}, {rows} rows: {us:.2f} us a layer by the vendor's products", flush=True)
     before = layers.layer_us(rule)
     rate = layers.layer_bytes / before / 1e6

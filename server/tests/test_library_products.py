@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import math
+import random
+
 import pytest
 import torch
 
-from shardline.kernels.cublaslt import CublasLt, LtAlgorithm, LtShape, _loaded_library
-from shardline.kernels.library_products import LibraryProducts
+from shardline.kernels.cublaslt import CublasLt, LtAlgorithm, LtShape, Setting, _loaded_library
+from shardline.kernels.even_tiles import even_tiles
+from shardline.kernels.library_products import LibraryProducts, candidates
 
 SHAPE = LtShape(96, 64, 32, torch.bfloat16)
 ALGORITHM = LtAlgorithm(bytes(range(64)))
@@ -16,6 +20,7 @@ class Recorder:
     """Stands for the library: runs what is not refused, and notes it."""
 
     version = 130200
+    multiprocessors = 132
 
     def __init__(self, refused: tuple[LtAlgorithm, ...] = ()) -> None:
         self.refused = refused
@@ -131,8 +136,61 @@ def test_finds_libraries_of_this_process():
     assert _loaded_library("libnothing.so") is None
 
 
+@pytest.mark.parametrize("seed", range(200))
+def test_even_tiles_cover_the_product_in_the_rounds_they_say(seed):
+    draw = random.Random(seed)
+    columns, rows = round(2 ** draw.uniform(0, 16)), round(2 ** draw.uniform(5, 12))
+    multiprocessors = draw.choice((1, 46, 108, 132, 148))
+    tiles = even_tiles(columns, rows, multiprocessors)
+    assert [tile.cost for tile in tiles] == sorted(tile.cost for tile in tiles)
+    assert rows >= 128 or not tiles
+    for tile in tiles:
+        count = math.ceil(columns / tile.columns) * math.ceil(rows / tile.rows)
+        assert (
+            (tile.rounds - 1) * multiprocessors
+            < count
+            <= tile.rounds * multiprocessors
+            <= 6 * multiprocessors
+        )
+        # A step narrower, and there is a round more.
+        narrower = math.ceil(columns / (tile.columns - 8)) * math.ceil(rows / tile.rows)
+        assert narrower > tile.rounds * multiprocessors
+
+
+@pytest.mark.parametrize(
+    ("columns", "rows", "first"),
+    [(6144, 256, (96, 128)), (4096, 256, (128, 64)), (6144, 192, (144, 64)), (14336, 512, (224, 128))],
+)
+def test_even_tiles_that_were_fastest_on_an_h200_come_first(columns, rows, first):
+    tile = even_tiles(columns, rows, 132)[0]
+    assert (tile.columns, tile.rows) == first
+
+
+class Changer(Recorder):
+    """Offers one algorithm and takes every change but those of clusters."""
+
+    def algorithms(self, shape) -> list[LtAlgorithm]:
+        return [ALGORITHM]
+
+    def changed(self, algorithm, settings) -> LtAlgorithm | None:
+        if settings[Setting.CLUSTER] != 2:
+            return None
+        data = (settings[setting].to_bytes(2, "little") for setting in Setting)
+        return LtAlgorithm(b"".join(data).ljust(64, b"\0"))
+
+
+def test_candidates_are_offers_and_even_tiles_that_run():
+    shape = LtShape(256, 6144, 4096, torch.bfloat16)
+    offer, *even = candidates(Changer(), shape)
+    assert offer == ALGORITHM
+    # Two tiles in two ways each: the ids of 96 x 128 and 192 x 64 come first.
+    assert [int.from_bytes(one.data[:2], "little") for one in even] == [28, 28, 208, 208]
+    assert candidates(Changer(refused=(even[0], even[3])), shape) == [offer, even[1], even[2]]
+    assert candidates(Changer(), LtShape(96, 6144, 4096, torch.bfloat16)) == [offer]
+
+
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
-@pytest.mark.parametrize("rows", [96, 100, 384])
+@pytest.mark.parametrize("rows", [96, 100, 256, 384])
 def test_every_algorithm_gives_the_product(rows):
     device = torch.device("cuda", 0)
     lt = CublasLt.open(device)
@@ -143,7 +201,7 @@ def test_every_algorithm_gives_the_product(rows):
     )
     expected = x.float() @ weight.float().t()
     shape = LtShape(rows, 2048, 1024, torch.bfloat16)
-    algorithms = lt.algorithms(shape)
+    algorithms = candidates(lt, shape)
     assert algorithms
     for algorithm in algorithms:
         assert lt.runs(shape, algorithm)

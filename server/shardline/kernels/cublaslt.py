@@ -9,8 +9,10 @@ The functions, constants and structures are those of NVIDIA's cublasLt.h, versio
 from __future__ import annotations
 
 import ctypes
-from ctypes import byref, c_float, c_int, c_int64, c_size_t, c_uint64, c_void_p, sizeof
+from collections.abc import Mapping
+from ctypes import byref, c_float, c_int, c_int64, c_size_t, c_uint16, c_uint32, c_uint64, c_void_p, sizeof
 from dataclasses import dataclass
+from enum import IntEnum
 from pathlib import Path
 
 import torch
@@ -26,6 +28,17 @@ _DATA_TYPES = {torch.float16: 2, torch.bfloat16: 14}
 _DESCRIPTION_TRANSPOSE_A = 3
 _PREFERENCE_WORKSPACE = 1
 _TRANSPOSED = 1
+
+
+class Setting(IntEnum):
+    """Of an algorithm: cublasLtMatmulAlgoConfigAttributes_t. What options mean is not told."""
+
+    TILE = 1
+    SPLITS = 2
+    REDUCTION = 3
+    SWIZZLE = 4
+    OPTION = 5
+    CLUSTER = 8
 
 
 class CublasLtError(RuntimeError):
@@ -100,6 +113,7 @@ class CublasLt:
         self._workspace = torch.empty(WORKSPACE_BYTES, dtype=torch.uint8, device=device)
         self._descriptions: dict[LtShape, _Description] = {}
         self._handle = c_void_p()
+        self.multiprocessors = torch.cuda.get_device_properties(device).multi_processor_count
         self._call("cublasLtCreate", byref(self._handle))
         library.cublasLtGetVersion.restype = c_size_t
         self.version = int(library.cublasLtGetVersion())
@@ -141,6 +155,18 @@ class CublasLt:
             for index in range(count.value)
             if found[index].state == 0 and found[index].workspace_bytes <= WORKSPACE_BYTES
         ]
+
+    def changed(self, algorithm: LtAlgorithm, settings: Mapping[Setting, int]) -> LtAlgorithm | None:
+        """The algorithm with other settings; none where the library does not know a value. See `runs`."""
+        given = _Algorithm.from_buffer_copy(algorithm.data)
+        for setting, number in settings.items():
+            value = c_uint16(number) if setting is Setting.CLUSTER else c_uint32(number)
+            status = self._library.cublasLtMatmulAlgoConfigSetAttribute(
+                byref(given), c_int(setting), byref(value), c_size_t(sizeof(value))
+            )
+            if status:
+                return None
+        return LtAlgorithm(bytes(given))
 
     def runs(self, shape: LtShape, algorithm: LtAlgorithm) -> bool:
         """Whether the library can run an algorithm that was kept."""

@@ -1,8 +1,8 @@
 """The vendor's products, each by the algorithm that was fastest on this card.
 
-cuBLAS picks by a rule. cuBLASLt offers some more algorithms; all of them are timed on the model's own
-weights, for the numbers of rows that captured steps have, and the fastest is kept. Other numbers of
-rows go by the rule.
+cuBLAS picks by a rule. cuBLASLt offers some more algorithms, and takes tiles that it does not offer (see
+`even_tiles`); all of them are timed on the model's own weights, for the numbers of rows that captured steps
+have, and the fastest is kept. Other numbers of rows go by the rule.
 """
 
 from __future__ import annotations
@@ -14,13 +14,17 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from shardline.kernels.cublaslt import CublasLt, CublasLtError, LtAlgorithm, LtShape
+from shardline.kernels.cublaslt import CublasLt, CublasLtError, LtAlgorithm, LtShape, Setting
+from shardline.kernels.even_tiles import even_tiles
 
 # Together more than any card's cache holds, so that each call reads its weights from memory.
 _MOST_WEIGHTS = 6
 _LEAST_WEIGHT_BYTES = 128 << 20
 _FINALISTS = 3
 _ROUNDS = 5
+_EVEN_TILES = 2
+# Clusters (cublasLtClusterShape_t: 1 x 1, 1 x 2) and options with which even tiles were fastest.
+_EVEN_WAYS = ((2, 0), (2, 4), (5, 0), (5, 2))
 # What another algorithm must save at least to be taken in place of cuBLAS's.
 _LEAST_GAIN = 0.01
 
@@ -84,7 +88,7 @@ class LibraryProducts:
         x = torch.randn(shape.rows, shape.inner, device=usable[0].device).to(shape.dtype)
         out = x.new_empty((shape.rows, shape.columns))
         works: list[tuple[LtAlgorithm | None, Callable[[Tensor], None]]] = [(None, _run_cublas(x, out))]
-        for algorithm in lt.algorithms(shape):
+        for algorithm in candidates(lt, shape):
             works.append((algorithm, _run(lt, x, out, algorithm)))
         timed = _candidates(works, usable)
         if not timed or timed[0].algorithm is not None:
@@ -130,6 +134,21 @@ class LibraryProducts:
     def version(self) -> int:
         """Of the library: algorithms of another one mean nothing. 0: there is none."""
         return 0 if self._lt is None else self._lt.version
+
+
+def candidates(lt: CublasLt, shape: LtShape) -> list[LtAlgorithm]:
+    """What may be fastest: the library's offers, the one that it would take first, and even tiles."""
+    offers = lt.algorithms(shape)
+    tiles = even_tiles(shape.columns, shape.rows, lt.multiprocessors)[:_EVEN_TILES]
+    whole = {Setting.SPLITS: 1, Setting.REDUCTION: 0, Setting.SWIZZLE: 0}
+    changed = (
+        lt.changed(offer, {**whole, Setting.TILE: tile.id, Setting.CLUSTER: cluster, Setting.OPTION: option})
+        for offer in offers[:1]
+        for tile in tiles
+        for cluster, option in _EVEN_WAYS
+    )
+    even = [one for one in changed if one is not None and one not in offers and lt.runs(shape, one)]
+    return offers + even
 
 
 def _run_cublas(x: Tensor, out: Tensor) -> Callable[[Tensor], None]:
