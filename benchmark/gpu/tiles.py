@@ -15,7 +15,7 @@ import argparse
 import itertools
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -156,7 +156,10 @@ class Rows:
 
 @dataclass(frozen=True, slots=True)
 class Layers:
-    """Weights of some layers, and what goes in and comes out, by product. `attended`: the rows' caches."""
+    """Weights of some layers, and what goes in and comes out, by product. `attended`: the rows' caches.
+
+    `sums`: by their number, what products leave for norms.
+    """
 
     products: dict[str, Product]
     weights: dict[str, list[Tensor]]
@@ -168,6 +171,7 @@ class Layers:
     rows: int
     with_norms: bool
     attended: Rows
+    sums: dict[int, Tensor] = field(default_factory=dict)
 
     @classmethod
     def make(cls, name: str, rows: int, context: int, weight_bytes: int) -> Layers:
@@ -263,17 +267,16 @@ class Layers:
     def _product(self, key: str, layer: int, tile: Tile, notes: dict[str, PreparedNorm]) -> None:
         product, weight = self.products[key], self.weights[key][layer]
         x, out = self.inputs[key], self.outputs[key]
-        chain = self.chain
         normalises = self.with_norms and key in ("qkv", "gate_up")
         if isinstance(tile, OneRowTile):
             gamma = self.gamma if normalises else None
             one_row_product(
-                x, weight, out, tile, epilogue=product.epilogue, gamma=gamma, eps=EPSILON, chain=chain
+                x, weight, out, tile, epilogue=product.epilogue, gamma=gamma, eps=EPSILON, chain=self.chain
             )
             return
         prepared = None
         if self.with_norms and not normalises:
-            sums = torch.ones(self.rows, output_programs(product.columns, tile), device=DEVICE)
+            sums = self._sums(output_programs(product.columns, tile))
             follower = "gate_up" if key == "o" else "qkv"
             prepared = notes[follower] = PreparedNorm(self.inputs[follower], sums)
         few_rows_product(
@@ -288,8 +291,14 @@ class Layers:
             next_gamma=None if prepared is None else self.gamma,
             prepared=prepared,
             bulk_loads=self.target.bulk_loads,
-            chain=chain,
+            chain=self.chain,
         )
+
+    def _sums(self, programs: int) -> Tensor:
+        """f32[rows, programs] of ones; no kernel of a captured layer makes it."""
+        if programs not in self.sums:
+            self.sums[programs] = torch.ones(self.rows, programs, device=DEVICE)
+        return self.sums[programs]
 
     def layer_us(self, tiles: dict[str, Tile]) -> float:
         """Microseconds of a layer's kernels, from a captured graph."""

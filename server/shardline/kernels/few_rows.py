@@ -82,16 +82,10 @@ class PreparedNorm:
 
 
 @triton.jit
-def _finish(
-    acc,  # f32[COLUMNS, ROWS]
-    acc_up,
-    bias,
+def _ask_ahead(
     residual,
     gamma,
     square_sums_in,
-    out,
-    scaled,
-    square_sums_out,
     eps,
     rows,
     program,
@@ -103,6 +97,52 @@ def _finish(
     PARTS_IN_BLOCK: tl.constexpr,
     PARTS_OUT: tl.constexpr,
     EPILOGUE: tl.constexpr,
+):
+    """What `_finish` needs from memory, on its way while the sum is computed; zeros where it needs nothing.
+
+    The norm's factor f32[ROWS], the residual [COLUMNS, ROWS], gamma [COLUMNS].
+    """
+    column = program * COLUMNS + tl.arange(0, COLUMNS)
+    row = tl.arange(0, ROWS)
+    factor = tl.zeros((ROWS,), tl.float32)
+    before = tl.zeros((COLUMNS, ROWS), residual.dtype.element_ty)
+    scale = tl.zeros((COLUMNS,), gamma.dtype.element_ty)
+    if PARTS_IN > 0:
+        part = tl.arange(0, PARTS_IN_BLOCK)
+        sums = tl.load(
+            square_sums_in + row[:, None] * PARTS_IN + part[None, :],
+            mask=(row[:, None] < rows) & (part[None, :] < PARTS_IN),
+            other=0.0,
+        )
+        factor = tl.rsqrt(tl.sum(sums, 1) / INNER + eps)
+    if EPILOGUE == 1:
+        at = row[None, :].to(tl.int64) * OUT + column[:, None]
+        before = tl.load(residual + at, mask=(row[None, :] < rows) & (column[:, None] < OUT), other=0.0)
+        if PARTS_OUT > 0:
+            scale = tl.load(gamma + column, mask=column < OUT, other=0.0)
+    return factor, before, scale
+
+
+@triton.jit
+def _finish(
+    acc,  # f32[COLUMNS, ROWS]
+    acc_up,
+    factor,  # these three: see `_ask_ahead`
+    before,
+    scale,
+    bias,
+    residual,
+    out,
+    scaled,
+    square_sums_out,
+    rows,
+    program,
+    OUT: tl.constexpr,
+    COLUMNS: tl.constexpr,
+    ROWS: tl.constexpr,
+    PARTS_IN: tl.constexpr,
+    PARTS_OUT: tl.constexpr,
+    EPILOGUE: tl.constexpr,
     BIAS: tl.constexpr,
 ):
     """Norm factor, bias and epilogue of one tile of the product, and its stores."""
@@ -111,29 +151,21 @@ def _finish(
     at = row[None, :].to(tl.int64) * OUT + column[:, None]
     valid = (row[None, :] < rows) & (column[:, None] < OUT)
     if PARTS_IN > 0:
-        part = tl.arange(0, PARTS_IN_BLOCK)
-        sums = tl.load(
-            square_sums_in + row[:, None] * PARTS_IN + part[None, :],
-            mask=(row[:, None] < rows) & (part[None, :] < PARTS_IN),
-            other=0.0,
-        )
-        factor = tl.rsqrt(tl.sum(sums, 1) / INNER + eps)[None, :]
-        acc = acc * factor
+        acc = acc * factor[None, :]
         if EPILOGUE == 2:
-            acc_up = acc_up * factor
+            acc_up = acc_up * factor[None, :]
     if BIAS:
         acc += tl.load(bias + column, mask=column < OUT, other=0.0).to(tl.float32)[:, None]
         if EPILOGUE == 2:
             up = tl.load(bias + OUT + column, mask=column < OUT, other=0.0)
             acc_up += up.to(tl.float32)[:, None]
     if EPILOGUE == 1:
-        before = tl.load(residual + at, mask=valid, other=0.0).to(tl.float32)
-        after = (before + acc).to(residual.dtype.element_ty)
+        after = (before.to(tl.float32) + acc).to(residual.dtype.element_ty)
         tl.store(residual + at, after, mask=valid)
         if PARTS_OUT > 0:
             wide = tl.where(valid, after.to(tl.float32), 0.0)
-            weight = tl.load(gamma + column, mask=column < OUT, other=0.0).to(tl.float32)
-            tl.store(scaled + at, (wide * weight[:, None]).to(scaled.dtype.element_ty), mask=valid)
+            prepared = wide * scale.to(tl.float32)[:, None]
+            tl.store(scaled + at, prepared.to(scaled.dtype.element_ty), mask=valid)
             tl.store(
                 square_sums_out + row * PARTS_OUT + program,
                 tl.sum(wide * wide, 0),
@@ -186,6 +218,22 @@ def _few_rows_kernel(
     if PER_SPLIT * SPLITS != INNER:
         end = tl.minimum(end, INNER)
     wait_for_previous(CHAIN)
+    factor, before, scale = _ask_ahead(
+        residual,
+        gamma,
+        square_sums_in,
+        eps,
+        rows,
+        program,
+        OUT,
+        INNER,
+        COLUMNS,
+        ROWS,
+        PARTS_IN,
+        PARTS_IN_BLOCK,
+        PARTS_OUT,
+        EPILOGUE,
+    )
     acc = tl.zeros((COLUMNS, ROWS), tl.float32)
     acc_up = acc
     if BULK:
@@ -239,22 +287,20 @@ def _few_rows_kernel(
     _finish(
         acc,
         acc_up,
+        factor,
+        before,
+        scale,
         bias,
         residual,
-        gamma,
-        square_sums_in,
         out,
         scaled,
         square_sums_out,
-        eps,
         rows,
         program,
         OUT,
-        INNER,
         COLUMNS,
         ROWS,
         PARTS_IN,
-        PARTS_IN_BLOCK,
         PARTS_OUT,
         EPILOGUE,
         BIAS,
