@@ -173,6 +173,12 @@ def sample_gpu(stop: threading.Event, seen: list[int]) -> None:
         seen += [int(value) for value in re.findall(r"\d+", out)[:1]]
 
 
+def keep(result: dict, out: Path) -> None:
+    """After each row: a run that is cut off leaves what it has measured."""
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text(json.dumps(result, indent=1) + "\n")
+
+
 def commit() -> str:
     """COMMIT says it where the tree is a copy."""
     done = subprocess.run(
@@ -253,6 +259,7 @@ def main() -> int:
                     "gpu_busy_percent": max(seen, default=None),
                 }
                 result["rows"].append(entry)
+                keep(result, args.out)
                 print(
                     f"| {model} {row.concurrency} × {row.prompt_tokens}/{row.output_tokens} | {entry['out_tok_s']:.0f} tok/s "
                     f"| {entry['out_tok_s'] / limit:.2f} of {limit:.0f} | TTFT {entry['ttft_mean_ms']:.0f} ms, P99 {entry['ttft_p99_ms']:.0f} "
@@ -265,8 +272,7 @@ def main() -> int:
             print(f"{model}: warm, {result['warm_start_to_first_token_s'][model]} s", flush=True)
         finally:
             server.stop()
-            args.out.parent.mkdir(parents=True, exist_ok=True)
-            args.out.write_text(json.dumps(result, indent=1) + "\n")
+            keep(result, args.out)
     return 0
 
 

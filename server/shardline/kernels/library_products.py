@@ -78,7 +78,7 @@ class LibraryProducts:
         return [shape for shape in shapes if shape not in self._chosen]
 
     def measure(self, shape: LtShape) -> Timing | None:
-        """Times all candidates of a product and chooses; some 20 ms. None where there is no choice."""
+        """Times all candidates of a product and chooses; some tens of ms. None where there is no choice."""
         lt = self._lt
         weights = self._weights[(shape.columns, shape.inner, shape.dtype)]
         self._chosen[shape] = None
