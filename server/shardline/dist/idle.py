@@ -41,7 +41,7 @@ class IdleMoments:
             self._seated = _seated(place)
             self._store.set(_seat(self._rank), self._seated)
             return False
-        return self._answer(self._seat())
+        return self._answer(self._own_seat())
 
     def leave(self) -> bool:
         """Asked before a step: whether all ranks do first what they have for idle moments."""
@@ -65,11 +65,11 @@ class IdleMoments:
         if seat == self._seated:
             return False
         while seat == _CLAIMED:
-            seat = self._seat()
+            seat = self._own_seat()
         self._seated = ""
         return seat == _GO
 
-    def _seat(self) -> str:
+    def _own_seat(self) -> str:
         return self._store.get(_seat(self._rank)).decode()
 
     def _change(self, rank: int, before: str, after: str) -> str:
