@@ -191,7 +191,7 @@ $(KERNEL_ENVIRONMENT)/.made: pyproject.toml $(STAMPS)/venv
 	@echo "==> Making an environment with Triton (some 200 MB)"
 	rm -rf $(@D)
 	$(UV) venv --quiet --python $(PY) $(@D)
-	$(UV) pip install --quiet --python $(@D)/bin/python $(TORCH_SOURCE) -r pyproject.toml --extra test $(TRITON)
+	$(UV) pip install --quiet --python $(@D)/bin/python $(TORCH_SOURCE) -r pyproject.toml $(TRITON) pytest
 	touch $@
 
 $(CLIENT_ENVIRONMENTS)/%/.made: integration-tests/clients/%/requirements.txt $(STAMPS)/venv

@@ -24,7 +24,7 @@ def command(name: str) -> list[str]:
         node = shutil.which("node")
         assert node, "node is missing: install Node.js 20 or newer"
         # Modules are looked for beside the file that asks for them.
-        return [node, "--test", shutil.copy(CLIENTS / name / "client.test.js", ENVIRONMENTS / name)]
+        return [node, "--test", str(shutil.copy(CLIENTS / name / "client.test.js", ENVIRONMENTS / name))]
     pytest_of_client = ENVIRONMENTS / name / "bin" / "pytest"
     # Not the settings of this project: the environment has nothing of it.
     here = ["-c", "/dev/null", "--rootdir", str(CLIENTS), "--confcutdir", str(CLIENTS)]

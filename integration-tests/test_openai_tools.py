@@ -53,7 +53,7 @@ def test_a_call_that_must_be(client: OpenAI) -> None:
         answer = client.chat.completions.create(
             messages=QUESTION, tools=[WEATHER], tool_choice=choice, **OPTIONS
         ).choices[0]
-        (call,) = answer.message.tool_calls or ()
+        (call,) = answer.message.tool_calls or []
         assert call.type == "function" and call.id and call.function.name == "get_weather"
         check(call.function.arguments)
         assert answer.finish_reason in {reason, "tool_calls"}

@@ -23,7 +23,7 @@ def client(marked: Server) -> OpenAI:
 
 def chat(client: OpenAI, budget: int, **more: Any) -> dict[str, Any]:
     """The one choice of a greedy answer within a budget, with its token ids and its `usage`."""
-    asked = {**GREEDY, "max_tokens": 48, **more}
+    asked: dict[str, Any] = {**GREEDY, "max_tokens": 48, **more}
     extra = {"thinking_token_budget": budget, "return_token_ids": True, **asked.pop("extra_body", {})}
     answer = client.chat.completions.create(
         model="tgi", messages=QUESTION, extra_body=extra, **asked

@@ -372,28 +372,19 @@ def sweep(name: str, rows: int, layers: Layers) -> None:
     print(f"  the best together {after:.2f} us, {layers.layer_bytes / after / 1e6:.2f} TB/s", flush=True)
 
 
-def add_arguments(parser: argparse.ArgumentParser, rows: str) -> None:
-    """Of which layers. `rows`: if none are asked for."""
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--shapes", default="8b,8b/2,70b/2")
-    parser.add_argument("--rows", default=rows)
+    parser.add_argument("--rows", default="1")
     parser.add_argument("--context", type=int, default=640)
     parser.add_argument("--gigabytes", type=int, default=4)
-
-
-def for_each(arguments: argparse.Namespace, measure: Callable[[str, int, Layers], None]) -> None:
-    """`measure` with each shape, rows and their layers, one after the other on the card."""
+    arguments = parser.parse_args()
     torch.cuda.set_device(DEVICE)
     print(measure_limits().line(), flush=True)
     for name in arguments.shapes.split(","):
         for rows in map(int, arguments.rows.split(",")):
-            measure(name, rows, Layers.make(name, rows, arguments.context, arguments.gigabytes << 30))
+            sweep(name, rows, Layers.make(name, rows, arguments.context, arguments.gigabytes << 30))
             torch.cuda.empty_cache()
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    add_arguments(parser, rows="1")
-    for_each(parser.parse_args(), sweep)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ import torch
 
 from shardline.kernels.cublaslt import CublasLt, LtAlgorithm, LtShape, Setting, _loaded_library
 from shardline.kernels.even_tiles import even_tiles
-from shardline.kernels.library_products import LibraryProducts, candidates
+from shardline.kernels.library_products import LibraryProducts, algorithms_to_try
 
 SHAPE = LtShape(96, 64, 32, torch.bfloat16)
 ALGORITHM = LtAlgorithm(bytes(range(64)))
@@ -179,14 +179,14 @@ class Changer(Recorder):
         return LtAlgorithm(b"".join(data).ljust(64, b"\0"))
 
 
-def test_candidates_are_offers_and_even_tiles_that_run():
+def test_offers_and_even_tiles_that_run_are_tried():
     shape = LtShape(256, 6144, 4096, torch.bfloat16)
-    offer, *even = candidates(Changer(), shape)
+    offer, *even = algorithms_to_try(Changer(), shape)
     assert offer == ALGORITHM
     # Two tiles in two ways each: the ids of 96 x 128 and 192 x 64 come first.
     assert [int.from_bytes(one.data[:2], "little") for one in even] == [28, 28, 208, 208]
-    assert candidates(Changer(refused=(even[0], even[3])), shape) == [offer, even[1], even[2]]
-    assert candidates(Changer(), LtShape(96, 6144, 4096, torch.bfloat16)) == [offer]
+    assert algorithms_to_try(Changer(refused=(even[0], even[3])), shape) == [offer, even[1], even[2]]
+    assert algorithms_to_try(Changer(), LtShape(96, 6144, 4096, torch.bfloat16)) == [offer]
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
@@ -201,7 +201,7 @@ def test_every_algorithm_gives_the_product(rows):
     )
     expected = x.float() @ weight.float().t()
     shape = LtShape(rows, 2048, 1024, torch.bfloat16)
-    algorithms = candidates(lt, shape)
+    algorithms = algorithms_to_try(lt, shape)
     assert algorithms
     for algorithm in algorithms:
         assert lt.runs(shape, algorithm)

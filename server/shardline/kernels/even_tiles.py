@@ -26,7 +26,7 @@ _IDS = {64: _IDS_OF_64, 128: _IDS_OF_128}
 _STEP = 8
 _MOST_ROUNDS = 6
 # Fewer rows are one tile's, and the library's offers are as fast.
-LEAST_ROWS = 128
+_LEAST_ROWS = 128
 # What a tile costs beside its products: what it reads of both sides, in elements of the product.
 _READING = 16
 
@@ -55,7 +55,7 @@ def even_tiles(columns: int, rows: int, multiprocessors: int) -> list[EvenTile]:
 
     None for few rows, and none for products of many rounds, whose last one does not matter.
     """
-    if rows < LEAST_ROWS:
+    if rows < _LEAST_ROWS:
         return []
     found = set()
     for tile_rows, ids in _IDS.items():

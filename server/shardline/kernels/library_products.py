@@ -88,7 +88,7 @@ class LibraryProducts:
         x = torch.randn(shape.rows, shape.inner, device=usable[0].device).to(shape.dtype)
         out = x.new_empty((shape.rows, shape.columns))
         works: list[tuple[LtAlgorithm | None, Callable[[Tensor], None]]] = [(None, _run_cublas(x, out))]
-        for algorithm in candidates(lt, shape):
+        for algorithm in algorithms_to_try(lt, shape):
             works.append((algorithm, _run(lt, x, out, algorithm)))
         timed = _candidates(works, usable)
         if not timed or timed[0].algorithm is not None:
@@ -136,7 +136,7 @@ class LibraryProducts:
         return 0 if self._lt is None else self._lt.version
 
 
-def candidates(lt: CublasLt, shape: LtShape) -> list[LtAlgorithm]:
+def algorithms_to_try(lt: CublasLt, shape: LtShape) -> list[LtAlgorithm]:
     """What may be fastest: the library's offers, the one that it would take first, and even tiles."""
     offers = lt.algorithms(shape)
     tiles = even_tiles(shape.columns, shape.rows, lt.multiprocessors)[:_EVEN_TILES]
