@@ -290,6 +290,14 @@ async fn a_rank_that_dies_or_falls_out_of_step_fails_the_group_with_its_name() {
                     faults: faults.clone(),
                     ..rank(&place, 1)
                 },
+                // As in a step whose sums wait for that rank: it would answer all steps before the fault is seen.
+                0 => MockOptions {
+                    faults: Faults {
+                        silent_from_step: Some(6),
+                        ..Faults::default()
+                    },
+                    ..rank(&place, 0)
+                },
                 _ => rank(&place, index),
             })
             .map(|options| MockShard::start(options).unwrap())
