@@ -99,6 +99,8 @@ impl Scheduler {
             self.prefix_queries_tokens += u64::from(length);
             self.prefix_hits_tokens += u64::from(cached_tokens);
         }
+        self.estimate
+            .sequence_admitted(length - cached_tokens, sequence.max_length - length);
         self.undelivered.push(Event::Started {
             request: sequence.request,
             cached_tokens,

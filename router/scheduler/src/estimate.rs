@@ -9,7 +9,7 @@ const UNKNOWN: Micros = Micros(1_000_000);
 const LEAST: f64 = 1_000.0;
 const MOST: f64 = 600_000_000.0;
 
-/// Exponentially weighted sums over steps and over finished sequences.
+/// Exponentially weighted sums over steps, and over admitted and finished sequences.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Estimate {
     steps: f64,
@@ -18,6 +18,8 @@ pub(crate) struct Estimate {
     sequences: f64,
     prefilled: f64,
     generated: f64,
+    asked_prefill: f64,
+    asked_answer: f64,
     last_applied: Option<Micros>,
 }
 
@@ -37,6 +39,12 @@ impl Estimate {
         self.last_applied = None;
     }
 
+    /// A sequence brings `prefill` tokens and may generate `answer` at most.
+    pub(crate) fn sequence_admitted(&mut self, prefill: u32, answer: u32) {
+        self.asked_prefill = self.asked_prefill * MEMORY + f64::from(prefill);
+        self.asked_answer = self.asked_answer * MEMORY + f64::from(answer);
+    }
+
     /// A sequence ended by itself after `generated` tokens; `prefilled` were run before the first.
     pub(crate) fn sequence_finished(&mut self, prefilled: u32, generated: u32) {
         self.prefilled = self.prefilled * MEMORY + f64::from(prefilled);
@@ -44,9 +52,11 @@ impl Estimate {
         self.generated = self.generated * MEMORY + f64::from(generated);
     }
 
-    /// Tokens of prefill for each generated one; `None` while no sequence has ended.
+    /// Tokens of prefill for each generated one, by sequences that ended; while none has, by what was asked
+    /// for, which is no more than that. `None` while none was admitted.
     pub(crate) fn prefill_per_token(&self) -> Option<f64> {
-        (self.generated > 0.0).then(|| self.prefilled / self.generated)
+        let known = |prefill: f64, answer: f64| (answer > 0.0).then(|| prefill / answer);
+        known(self.prefilled, self.generated).or_else(|| known(self.asked_prefill, self.asked_answer))
     }
 
     /// How long `steps` steps take; `None` while nothing has been measured.
@@ -105,6 +115,8 @@ mod tests {
     fn the_share_of_prefill_follows_what_ended_lately() {
         let mut estimate = Estimate::default();
         assert_eq!(estimate.prefill_per_token(), None);
+        estimate.sequence_admitted(512, 1_024);
+        assert_eq!(estimate.prefill_per_token(), Some(0.5));
         for _ in 0..400 {
             estimate.sequence_finished(512, 256);
         }

@@ -2,26 +2,51 @@
 //!
 //! Sequences that bring P tokens of prefill and generate G each: of d that decode, d / G end with every
 //! step, and d × P / G tokens must be prefilled for those that take their places. Steps with less let the
-//! batch run empty. Steps with much more give the same tokens a second, but in bursts: those that decode
-//! wait longer for each token, and sequences that began together end together.
+//! batch run empty. In steps with much more each prompt token costs more, since reading the weights is paid
+//! already and computing is not, and those that decode wait longer for each token. But sequences that began
+//! together end together: what waits then is worked off in a few steps.
 
 use crate::plan::Config;
 
-/// Prefill a step takes over what balance needs, for arrivals that are not even.
-const SPARE: f64 = 2.0;
+/// Prefill a step takes over what balance needs.
+const SPARE: f64 = 1.25;
+/// Of what waits for prefill, the part that a step takes at least.
+const PART_OF_BACKLOG: f64 = 0.5;
+/// The least and the most of a full step that this part may come to. Beyond, clients wait too long for a
+/// token; below, the last few tokens of a prompt would take many steps.
+const LEAST_OF_FULL: f64 = 0.125;
+const MOST_OF_FULL: f64 = 0.625;
 
-/// Most tokens of a step in which `decodes` rows decode, at most `config.max_step_tokens`.
+/// What could be prefilled now.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Backlog {
+    pub(crate) sequences: u32,
+    pub(crate) tokens: u64,
+}
+
+/// Most tokens of a step in which `decodes` rows decode, at most `config.max_step_tokens`; steps in which
+/// nobody decodes are full.
 ///
-/// `prefill_per_token`: P / G of sequences that ended lately; `None`: none has ended, and batches fill
-/// fastest with full steps. Never less than half of a full step, since a step has costs of its own.
-pub(crate) fn step_limit(config: &Config, decodes: u32, prefill_per_token: Option<f64>) -> u32 {
+/// `prefill_per_token`: P / G; `None` when that is not known.
+pub(crate) fn step_limit(
+    config: &Config,
+    decodes: u32,
+    backlog: Backlog,
+    prefill_per_token: Option<f64>,
+) -> u32 {
     let full = config.max_step_tokens;
-    let (1.., Some(ratio)) = (decodes, prefill_per_token) else {
+    if decodes == 0 {
         return full;
-    };
-    let balance = (SPARE * ratio * f64::from(decodes)).min(f64::from(full)).ceil() as u32;
-    let beside = decodes.saturating_add(balance.max(full.div_ceil(4)));
-    let wanted = beside.max(full.div_ceil(2));
+    }
+    let part_of_full = |part: f64| part * f64::from(full);
+    // What waits will decode soon, and has to be there before those that decode end.
+    let batch = f64::from(decodes) + f64::from(backlog.sequences);
+    let balance = SPARE * prefill_per_token.unwrap_or(0.0) * batch;
+    let part = (PART_OF_BACKLOG * backlog.tokens as f64)
+        .max(part_of_full(LEAST_OF_FULL))
+        .min(part_of_full(MOST_OF_FULL) - f64::from(decodes));
+    let beside = balance.max(part).clamp(1.0, f64::from(full)).ceil() as u32;
+    let wanted = decodes.saturating_add(beside);
     let edges = &config.step_token_edges;
     let edge = edges.partition_point(|edge| *edge < wanted);
     edges.get(edge).copied().unwrap_or(wanted).min(full)
@@ -48,37 +73,62 @@ mod tests {
         }
     }
 
-    #[test]
-    fn steps_are_full_while_nobody_decodes_or_nothing_is_known() {
-        let config = config(1_024, vec![]);
-        assert_eq!(step_limit(&config, 0, Some(2.0)), 1_024);
-        assert_eq!(step_limit(&config, 100, None), 1_024);
+    fn limit(decodes: u32, sequences: u32, tokens: u64, prefill_per_token: Option<f64>) -> u32 {
+        let edges = vec![128, 192, 256, 384, 512, 640, 768, 1_024];
+        let backlog = Backlog { sequences, tokens };
+        step_limit(&config(1_024, edges), decodes, backlog, prefill_per_token)
     }
 
     #[test]
-    fn steps_take_what_balance_needs_and_as_much_again() {
-        let config = config(1_024, vec![128, 256, 384, 512, 640, 768, 1_024]);
+    fn steps_are_full_while_nobody_decodes() {
+        assert_eq!(limit(0, 1, 10, Some(2.0)), 1_024);
+        assert_eq!(limit(0, 20, 10_000, None), 1_024);
+    }
+
+    #[test]
+    fn steps_take_a_little_more_than_balance_needs() {
         // Prompts of 512 tokens and answers of 256.
-        assert_eq!(step_limit(&config, 32, Some(2.0)), 512);
-        assert_eq!(step_limit(&config, 100, Some(2.0)), 512);
-        assert_eq!(step_limit(&config, 120, Some(2.0)), 640);
-        assert_eq!(step_limit(&config, 256, Some(2.0)), 1_024);
+        assert_eq!(limit(99, 1, 100, Some(2.0)), 384);
+        assert_eq!(limit(150, 0, 0, Some(2.0)), 640);
+        assert_eq!(limit(256, 0, 0, Some(2.0)), 1_024);
         // Prompts of 2,048 and answers of 128: even half of the batch needs all there is.
-        assert_eq!(step_limit(&config, 32, Some(16.0)), 1_024);
-        // Long answers.
-        assert_eq!(step_limit(&config, 256, Some(0.01)), 512);
-        assert_eq!(step_limit(&config, 400, Some(0.01)), 768);
+        assert_eq!(limit(51, 0, 0, Some(16.0)), 1_024);
+    }
+
+    #[test]
+    fn a_large_batch_fills_fast() {
+        assert_eq!(limit(4, 96, 49_152, Some(2.0)), 640);
+        assert_eq!(limit(4, 252, 129_024, Some(2.0)), 768);
+        assert_eq!(limit(129, 127, 65_024, Some(2.0)), 1_024);
+    }
+
+    #[test]
+    fn half_of_what_waits_is_worked_off_at_once() {
+        // One prompt comes to a few rows: most of it, then the rest.
+        assert_eq!(limit(8, 1, 512, Some(0.1)), 384);
+        assert_eq!(limit(8, 1, 136, Some(0.1)), 192);
+        assert_eq!(limit(8, 1, 10, Some(0.1)), 192);
+        assert_eq!(limit(98, 2, 1_000, Some(2.0)), 640);
+    }
+
+    #[test]
+    fn much_that_waits_does_not_hold_up_those_that_decode() {
+        assert_eq!(limit(100, 10, 100_000, Some(1.0)), 640);
+        assert_eq!(limit(100, 10, 100_000, None), 640);
+        // Long answers of many.
+        assert_eq!(limit(700, 100, 100_000, Some(0.01)), 768);
+        assert_eq!(limit(1_024, 100, 100_000, Some(0.01)), 1_024);
     }
 
     proptest! {
         #[test]
         fn there_is_always_room_for_prefill_and_never_more_than_a_full_step(
-            full in 1_u32..5_000, decodes in 0_u32..6_000, ratio in 0.0_f64..1e9,
+            full in 1_u32..5_000, decodes in 0_u32..6_000, sequences: u32, tokens: u64, ratio in 0.0_f64..1e9,
             mut edges in proptest::collection::vec(1_u32..5_000, 0..6)
         ) {
             edges.sort_unstable();
             edges.dedup();
-            let limit = step_limit(&config(full, edges), decodes, Some(ratio));
+            let limit = step_limit(&config(full, edges), decodes, Backlog { sequences, tokens }, Some(ratio));
             prop_assert!(limit <= full);
             prop_assert!(limit == full || limit > decodes);
         }

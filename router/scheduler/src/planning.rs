@@ -2,7 +2,7 @@
 
 use crate::ids::{BlockId, Micros};
 use crate::in_flight::{Flight, FlightRow};
-use crate::pacing::step_limit;
+use crate::pacing::{Backlog, step_limit};
 use crate::plan::{Admission, Event, Plan, Row};
 use crate::scheduler::{Running, Scheduler};
 use crate::sequence::{Phase, Slot};
@@ -72,6 +72,7 @@ impl Scheduler {
         draft.lower_limit(step_limit(
             &self.config,
             decodes,
+            self.backlog(&draft),
             self.estimate.prefill_per_token(),
         ));
         self.plan_chunks(&mut draft);
@@ -82,6 +83,24 @@ impl Scheduler {
         let plan = has_rows.then(|| self.seal(&mut draft, now));
         self.draft = draft;
         plan
+    }
+
+    /// Of sequences in the batch, and of as many waiting ones as it and the cache have room for.
+    fn backlog(&self, draft: &Draft) -> Backlog {
+        let in_batch = draft.prefilling.iter().filter_map(|position| {
+            let entry = self.running.get(*position as usize)?;
+            Some(u64::from(self.sequences[entry.slot].runnable()))
+        });
+        let taken = self.num_running + self.num_draining;
+        let places = self.config.max_running.saturating_sub(taken);
+        let waiting = self.queue.len();
+        let tokens = self.waiting_tokens / u64::from(waiting.max(1));
+        let room = u64::from(self.kv.available()) * u64::from(self.config.block_size);
+        let admitted = places.min(waiting).min((room / tokens.max(1)) as u32);
+        Backlog {
+            sequences: draft.prefilling.len() as u32 + admitted,
+            tokens: in_batch.sum::<u64>() + u64::from(admitted) * tokens,
+        }
     }
 
     fn may_plan_ahead(&self) -> bool {

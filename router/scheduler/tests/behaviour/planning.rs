@@ -41,16 +41,19 @@ fn a_long_prompt_runs_in_chunks_of_the_budget() {
 #[test]
 fn decodes_go_before_prefill_and_take_from_its_budget() {
     let mut world = World::new(Config {
-        max_step_tokens: 8,
+        max_step_tokens: 16,
         ..roomy()
     });
     world.submit(request(1, &prompt(1, 3), 20)).unwrap();
     world.submit(request(2, &prompt(2, 3), 20)).unwrap();
     assert_eq!(round(&mut world), [3, 3]);
-    world.submit(request(3, &prompt(3, 13), 20)).unwrap();
-    assert_eq!(round(&mut world), [1, 1, 6]);
-    assert_eq!(round(&mut world), [1, 1, 6]);
-    assert_eq!(round(&mut world), [1, 1, 1]);
+    world.submit(request(3, &prompt(3, 24), 20)).unwrap();
+    // Ten tokens a step: five eighths of a full one. Then half of what is left, or no less than an eighth.
+    assert_eq!(round(&mut world), [1, 1, 8]);
+    assert_eq!(round(&mut world), [1, 1, 8]);
+    assert_eq!(round(&mut world), [1, 1, 4]);
+    assert_eq!(round(&mut world), [1, 1, 2]);
+    assert_eq!(round(&mut world), [1, 1, 2]);
 }
 
 #[test]
@@ -66,9 +69,9 @@ fn once_answers_are_known_to_be_long_decodes_are_not_held_up_by_full_steps() {
     world.submit(request(2, &prompt(2, 3), 40)).unwrap();
     assert_eq!(round(&mut world), [3]);
     world.submit(request(3, &prompt(3, 40), 2)).unwrap();
-    // Half of a full step beside what decodes.
-    assert_eq!(round(&mut world), [1, 7]);
-    assert_eq!(round(&mut world), [1, 7]);
+    // Five eighths of a full step.
+    assert_eq!(round(&mut world), [1, 9]);
+    assert_eq!(round(&mut world), [1, 9]);
 }
 
 #[test]
@@ -139,9 +142,10 @@ fn a_step_ends_at_an_edge_when_something_decodes() {
         step_token_edges: edges,
         ..roomy()
     });
-    world.submit(request(1, &prompt(1, 4), 20)).unwrap();
-    assert_eq!(round(&mut world), [4]);
-    world.submit(request(2, &prompt(2, 18), 20)).unwrap();
+    // So much prefill for so few tokens that steps may be full.
+    world.submit(request(1, &prompt(1, 100), 6)).unwrap();
+    assert_eq!([(); 4].map(|()| round(&mut world)), [[32], [32], [32], [4]]);
+    world.submit(request(2, &prompt(2, 18), 2)).unwrap();
     // 19 would open a tile for 3 tokens.
     assert_eq!(round(&mut world), [1, 15]);
     assert_eq!(round(&mut world), [1, 3]);

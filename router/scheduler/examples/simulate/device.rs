@@ -1,0 +1,136 @@
+//! A device that takes as long for each step as one did that was measured.
+
+use std::collections::{HashMap, VecDeque};
+
+use shardline_scheduler::{Outcome, Plan, RowOutcome, SequenceId, TokenId};
+
+/// Between a plan and its arrival at the device, and back.
+const WIRE_US: u64 = 50;
+
+/// How long the steps of a model take, in bf16 on H200s.
+#[derive(Clone, Copy)]
+pub struct Speed {
+    /// Everything but attention of a step of so many tokens, in microseconds, ascending; steps are padded to
+    /// these sizes.
+    sizes: &'static [(u32, u64)],
+    /// Tokens whose keys and values are read in a microsecond.
+    context_tokens_per_us: u64,
+}
+
+/// A model of 8 billion parameters on one.
+pub const ON_ONE: Speed = Speed {
+    sizes: &[
+        (1, 3_850),
+        (8, 4_010),
+        (16, 4_030),
+        (32, 4_080),
+        (64, 4_400),
+        (88, 4_450),
+        (104, 4_570),
+        (128, 5_050),
+        (160, 5_450),
+        (192, 5_800),
+        (256, 6_760),
+        (320, 8_200),
+        (384, 9_400),
+        (512, 12_100),
+        (640, 14_300),
+        (768, 17_000),
+        (1_024, 22_400),
+        (1_536, 34_000),
+        (2_048, 45_700),
+    ],
+    context_tokens_per_us: 28,
+};
+
+/// One of 70 billion parameters on two.
+pub const ON_TWO: Speed = Speed {
+    sizes: &[
+        (1, 17_800),
+        (104, 20_900),
+        (128, 23_500),
+        (160, 25_500),
+        (192, 28_000),
+        (256, 33_500),
+        (320, 40_700),
+        (384, 47_400),
+        (512, 62_000),
+        (640, 77_500),
+        (768, 93_000),
+        (1_024, 122_000),
+        (2_048, 242_000),
+    ],
+    context_tokens_per_us: 21,
+};
+
+impl Speed {
+    fn step_us(&self, tokens: u32, context_tokens: u64) -> u64 {
+        let at = self.sizes.partition_point(|(size, _)| *size < tokens);
+        let (_, most) = self.sizes[self.sizes.len() - 1];
+        self.sizes.get(at).map_or(most, |(_, us)| *us) + context_tokens / self.context_tokens_per_us
+    }
+}
+
+/// Runs plans in order, one after the other.
+pub struct Device {
+    speed: Speed,
+    /// Computed and known tokens of a sequence.
+    progress: HashMap<SequenceId, (u64, u64)>,
+    free_at: u64,
+    pub busy_us: u64,
+    /// With the time at which each comes back.
+    pub outcomes: VecDeque<(u64, Outcome)>,
+}
+
+impl Device {
+    pub fn new(speed: Speed) -> Self {
+        Self {
+            speed,
+            progress: HashMap::new(),
+            free_at: 0,
+            busy_us: 0,
+            outcomes: VecDeque::new(),
+        }
+    }
+
+    pub fn run(&mut self, plan: &Plan, now: u64) {
+        for dropped in &plan.drop {
+            self.progress.remove(dropped);
+        }
+        for admission in &plan.admitted {
+            let progress = (
+                u64::from(admission.num_cached_tokens),
+                admission.tokens.len() as u64,
+            );
+            self.progress.insert(admission.sequence, progress);
+        }
+        let mut context_tokens = 0;
+        let mut rows = Vec::new();
+        for row in &plan.rows {
+            let Some((computed, known)) = self.progress.get_mut(&row.sequence) else {
+                continue;
+            };
+            *computed += u64::from(row.num_tokens);
+            context_tokens += *computed;
+            if computed == known {
+                let token = TokenId((row.sequence.0 * 31 + *known) as u32);
+                *known += 1;
+                rows.push(RowOutcome {
+                    sequence: row.sequence,
+                    tokens: vec![token],
+                    failed: None,
+                });
+            }
+        }
+        let took = self.speed.step_us(plan.num_tokens, context_tokens);
+        self.free_at = self.free_at.max(now + WIRE_US) + took;
+        self.busy_us += took;
+        self.outcomes.push_back((
+            self.free_at + WIRE_US,
+            Outcome {
+                step: plan.step,
+                rows,
+            },
+        ));
+    }
+}
