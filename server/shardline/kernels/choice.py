@@ -136,8 +136,10 @@ def default_few_rows_tile(product: Product, rows_block: int, target: KernelTarge
         stages = 4 if programs <= target.multiprocessors else (3 if rows_block == 16 else 2)
         return FewRowsTile(width, min(depth, 128), 1, stages if modern else 3, 8 if wide else 4)
     splits = 1
-    # Up to 32 rows a split pays for what its parts cost only in a long sum.
-    splittable = inner > 4096 or rows_block > 32 or not modern
+    # Up to 32 rows a split pays for what its parts cost only in a long sum, up to 16 only where less than
+    # half of the card would be busy.
+    few = rows_block == 16 and programs >= 0.45 * target.multiprocessors
+    splittable = (inner > 4096 and not few) or rows_block > 32 or not modern
     while (
         splittable
         and splits < 4
@@ -149,6 +151,8 @@ def default_few_rows_tile(product: Product, rows_block: int, target: KernelTarge
         return FewRowsTile(width, depth, splits, 3, 4)
     if splits > 1:
         return FewRowsTile(width, depth, splits, 3 if rows_block == 32 else 4, 4)
+    if rows_block == 16 and product.epilogue in (Epilogue.RESIDUAL, Epilogue.PARTIAL):
+        return FewRowsTile(width, depth, 1, 5, 4)
     return FewRowsTile(width, depth, 1, 4 if rows_block <= 32 else 6, 4)
 
 
