@@ -9,13 +9,13 @@
 use crate::plan::Config;
 
 /// Prefill a step takes over what balance needs.
-const SPARE: f64 = 1.25;
+const SPARE: f64 = 1.5;
 /// Of what waits for prefill, the part that a step takes at least.
-const PART_OF_BACKLOG: f64 = 0.5;
+const PART_OF_BACKLOG: f64 = 0.25;
 /// The least and the most of a full step that this part may come to. Beyond, clients wait too long for a
 /// token; below, the last few tokens of a prompt would take many steps.
 const LEAST_OF_FULL: f64 = 0.125;
-const MOST_OF_FULL: f64 = 0.625;
+const MOST_OF_FULL: f64 = 0.5;
 
 /// What could be prefilled now.
 #[derive(Clone, Copy, Debug, Default)]
@@ -86,10 +86,10 @@ mod tests {
     }
 
     #[test]
-    fn steps_take_a_little_more_than_balance_needs() {
+    fn steps_take_half_as_much_again_as_balance_needs() {
         // Prompts of 512 tokens and answers of 256.
-        assert_eq!(limit(99, 1, 100, Some(2.0)), 384);
-        assert_eq!(limit(150, 0, 0, Some(2.0)), 640);
+        assert_eq!(limit(95, 1, 100, Some(2.0)), 384);
+        assert_eq!(limit(100, 0, 0, Some(2.0)), 512);
         assert_eq!(limit(256, 0, 0, Some(2.0)), 1_024);
         // Prompts of 2,048 and answers of 128: even half of the batch needs all there is.
         assert_eq!(limit(51, 0, 0, Some(16.0)), 1_024);
@@ -97,24 +97,25 @@ mod tests {
 
     #[test]
     fn a_large_batch_fills_fast() {
-        assert_eq!(limit(4, 96, 49_152, Some(2.0)), 640);
-        assert_eq!(limit(4, 252, 129_024, Some(2.0)), 768);
-        assert_eq!(limit(129, 127, 65_024, Some(2.0)), 1_024);
+        assert_eq!(limit(4, 96, 49_152, Some(2.0)), 512);
+        assert_eq!(limit(4, 252, 129_024, Some(2.0)), 1_024);
+        // Answers of 1,024.
+        assert_eq!(limit(4, 252, 129_024, Some(0.5)), 512);
     }
 
     #[test]
-    fn half_of_what_waits_is_worked_off_at_once() {
-        // One prompt comes to a few rows: most of it, then the rest.
-        assert_eq!(limit(8, 1, 512, Some(0.1)), 384);
-        assert_eq!(limit(8, 1, 136, Some(0.1)), 192);
+    fn a_quarter_of_what_waits_is_worked_off_at_once() {
+        // A prompt comes to a few rows.
+        assert_eq!(limit(8, 1, 1_000, Some(0.1)), 384);
+        assert_eq!(limit(8, 1, 624, Some(0.1)), 192);
         assert_eq!(limit(8, 1, 10, Some(0.1)), 192);
-        assert_eq!(limit(98, 2, 1_000, Some(2.0)), 640);
+        assert_eq!(limit(60, 4, 1_100, Some(2.0)), 384);
     }
 
     #[test]
     fn much_that_waits_does_not_hold_up_those_that_decode() {
-        assert_eq!(limit(100, 10, 100_000, Some(1.0)), 640);
-        assert_eq!(limit(100, 10, 100_000, None), 640);
+        assert_eq!(limit(100, 10, 100_000, Some(1.0)), 512);
+        assert_eq!(limit(100, 10, 100_000, None), 512);
         // Long answers of many.
         assert_eq!(limit(700, 100, 100_000, Some(0.01)), 768);
         assert_eq!(limit(1_024, 100, 100_000, Some(0.01)), 1_024);

@@ -48,12 +48,12 @@ fn decodes_go_before_prefill_and_take_from_its_budget() {
     world.submit(request(2, &prompt(2, 3), 20)).unwrap();
     assert_eq!(round(&mut world), [3, 3]);
     world.submit(request(3, &prompt(3, 24), 20)).unwrap();
-    // Ten tokens a step: five eighths of a full one. Then half of what is left, or no less than an eighth.
-    assert_eq!(round(&mut world), [1, 1, 8]);
-    assert_eq!(round(&mut world), [1, 1, 8]);
+    // A quarter of what is left, up to half of a full step, and then what balance needs.
+    assert_eq!(round(&mut world), [1, 1, 6]);
+    assert_eq!(round(&mut world), [1, 1, 5]);
     assert_eq!(round(&mut world), [1, 1, 4]);
-    assert_eq!(round(&mut world), [1, 1, 2]);
-    assert_eq!(round(&mut world), [1, 1, 2]);
+    assert_eq!(round(&mut world), [1, 1, 3]);
+    assert_eq!(round(&mut world), [1, 1, 3]);
 }
 
 #[test]
@@ -69,9 +69,9 @@ fn once_answers_are_known_to_be_long_decodes_are_not_held_up_by_full_steps() {
     world.submit(request(2, &prompt(2, 3), 40)).unwrap();
     assert_eq!(round(&mut world), [3]);
     world.submit(request(3, &prompt(3, 40), 2)).unwrap();
-    // Five eighths of a full step.
-    assert_eq!(round(&mut world), [1, 9]);
-    assert_eq!(round(&mut world), [1, 9]);
+    // Half of a full step.
+    assert_eq!(round(&mut world), [1, 7]);
+    assert_eq!(round(&mut world), [1, 7]);
 }
 
 #[test]
