@@ -131,8 +131,7 @@ class TritonOps(Ops):
         delta = self._library(h, weight)
         if next_norm is None:
             return Hidden(values.add_(delta))
-        chain = self._chain(h.shape[0])
-        rms_norm(values, next_norm.weight, next_norm.epsilon, delta, delta=delta, chain=chain)
+        rms_norm(values, next_norm.weight, next_norm.epsilon, delta, delta=delta)
         return Hidden(values, Normed(delta))
 
     def sum_residual(
@@ -207,7 +206,7 @@ class TritonOps(Ops):
         if product.epilogue is not Epilogue.SWIGLU:
             return wide
         out = normed.new_empty((rows, product.columns))
-        swiglu(wide, out, chain=self._chain(rows))
+        swiglu(wide, out)
         return out
 
     def _plain(self, h: Tensor, weight: LinearWeight) -> Tensor:
