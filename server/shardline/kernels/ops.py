@@ -69,9 +69,7 @@ class TritonOps(Ops):
         peers = PeerSums.open(group, hidden, facts.dtype, facts.device)
         if peers is None:
             return astuple(SumLimits(words=0, rows=0))
-        words = (Chain.OFF, Chain.EARLY) if self._chains_words else (Chain.OFF,)
-        by_rows = (Chain.OFF, Chain.AT_EXIT) if self.target.chained_launch else (Chain.OFF,)
-        peers.compile(hidden, facts.dtype, words, by_rows)
+        peers.compile(hidden, facts.dtype, self._chains_sums)
         peers.limits = limits or peers.limit(group, hidden, facts.dtype)
         self.peers = peers
         return astuple(peers.limits)
@@ -140,8 +138,8 @@ class TritonOps(Ops):
         """By one launch where that is faster; else by NCCL, with addition and norm joined."""
         before = None if residual is None else residual.values
         if self.peers is not None and partial.shape[0] <= self.peers.limits.most:
-            chain = self._chain_of_sum(partial.shape[0], self.peers.limits)
-            values, normed = self.peers(partial, before, next_norm.weight, next_norm.epsilon, chain)
+            chained = self._chains_sums and self._chain(partial.shape[0]) is not Chain.OFF
+            values, normed = self.peers(partial, before, next_norm.weight, next_norm.epsilon, chained)
             return Hidden(values, None if normed is None else Normed(normed))
         total = group.sum(partial)
         if before is None:
@@ -299,15 +297,9 @@ class TritonOps(Ops):
         return torch.empty(shape, dtype=dtype or self.facts.dtype, device=self.facts.device)
 
     @property
-    def _chains_words(self) -> bool:
-        """Whether sums in words are ever chained."""
+    def _chains_sums(self) -> bool:
+        """Whether there are chained sums at all."""
         return self.target.chained_launch and self.facts.hidden_size <= MOST_CHAINED_WIDTH
-
-    def _chain_of_sum(self, rows: int, limits: SumLimits) -> Chain:
-        if rows <= limits.words:
-            early = self._chains_words and rows <= self.choices.most_few_rows
-            return Chain.EARLY if early else Chain.OFF
-        return Chain.AT_EXIT if self.target.chained_launch else Chain.OFF
 
     def _chain(self, rows: int) -> Chain:
         return chain_for(rows, self.choices.most_few_rows, self.target, self.facts.hidden_size)

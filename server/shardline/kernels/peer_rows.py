@@ -13,7 +13,6 @@ import triton
 import triton.language as tl
 
 from shardline.dist.peers import PeerMemory
-from shardline.kernels.chaining import Chain, launch_options, wait_for_previous
 from shardline.kernels.peer_elements import ELEMENT_BYTES, ELEMENTS_A_PAIR, elements, finish_row, row_pairs
 
 _HALVES = 2
@@ -37,7 +36,6 @@ def _peer_rows_kernel(
     BLOCK: tl.constexpr,
     ADD: tl.constexpr,
     NORM: tl.constexpr,
-    CHAIN: tl.constexpr,
 ):
     row = tl.program_id(0)
     pair = tl.arange(0, BLOCK)
@@ -45,13 +43,12 @@ def _peer_rows_kernel(
     ELEMENT: tl.constexpr = partial.dtype.element_ty
     FLAGS: tl.constexpr = 2 * WORLD * MOST * PAIRS
     pairs = tl.pointer_type(tl.int32)
-    # What does not come over the link is there before it is needed. The kernel before makes partials alone.
-    before = row_pairs(residual, row, PAIRS, BLOCK)
-    weight = row_pairs(gamma, 0, PAIRS, BLOCK)
-    wait_for_previous(CHAIN)
     count = tl.load(counts + row) + 1
     half = (count & 1) * WORLD
     mine = row_pairs(partial, row, PAIRS, BLOCK)
+    # What does not come over the link is there before it is needed.
+    before = row_pairs(residual, row, PAIRS, BLOCK)
+    weight = row_pairs(gamma, 0, PAIRS, BLOCK)
     sent = (half + RANK) * MOST + row
     for peer in tl.static_range(WORLD):
         if peer != RANK:
@@ -114,11 +111,8 @@ class PeerRows:
         gamma: torch.Tensor | None,
         normed: torch.Tensor | None,
         eps: float,
-        chain: Chain = Chain.OFF,
     ) -> None:
-        """As `PeerWords`, of more rows. `chain`: the kernel before makes `partial` and nothing else
-        that is read here.
-        """
+        """As `PeerWords`, of more rows; nothing is chained."""
         rows, hidden = partial.shape
         add = values is not partial
         for start in range(0, rows, self._most):
@@ -138,7 +132,5 @@ class PeerRows:
                 BLOCK=triton.next_power_of_2(hidden // ELEMENTS_A_PAIR),
                 ADD=add,
                 NORM=gamma is not None,
-                CHAIN=int(chain),
                 num_warps=8 if hidden >= 4096 else 4 if hidden >= 512 else 1,
-                **launch_options(chain),
             )

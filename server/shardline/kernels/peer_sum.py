@@ -9,14 +9,13 @@ and sums that do not equal NCCL's there are left to NCCL.
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 
 from shardline.dist.group import ParallelGroup
 from shardline.kernels import peer_words
-from shardline.kernels.chaining import Chain
 from shardline.kernels.peer_elements import ELEMENT_BYTES, ELEMENTS_A_PAIR
 from shardline.kernels.peer_rows import PeerRows
 from shardline.kernels.peer_words import PeerWords
@@ -79,7 +78,7 @@ class PeerSums:
         residual: torch.Tensor | None,
         gamma: torch.Tensor | None = None,
         eps: float = 0.0,
-        chain: Chain = Chain.OFF,
+        chained: bool = False,
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
         """The residual stream, and its norm.
 
@@ -87,30 +86,27 @@ class PeerSums:
         residual:  [rows, hidden], which becomes residual + the sum of all ranks' partials; none: the sum
                    alone takes the place of `partial`
         gamma:     [hidden] of the norm; none: there is none
-        chain:     see `chaining`; the kernel before is the product that made `partial`
+        chained:   whether the kernels before and after are (see `chaining`)
         """
         values = partial if residual is None else residual
         normed = None if gamma is None else torch.empty_like(partial)
         if partial.shape[0] <= self.limits.words:
-            self._words(partial, values, gamma, normed, eps, chain)
+            self._words(partial, values, gamma, normed, eps, chained)
         else:
-            self._rows(partial, values, gamma, normed, eps, chain)
+            self._rows(partial, values, gamma, normed, eps)
         return values, normed
 
-    def compile(
-        self, hidden: int, dtype: torch.dtype, word_chains: Iterable[Chain], row_chains: Iterable[Chain]
-    ) -> None:
-        """Compiles and runs all variants, chained in these ways. Every rank has to call it.
+    def compile(self, hidden: int, dtype: torch.dtype, chained: bool) -> None:
+        """Compiles and runs all variants; `chained`: those too. Every rank has to call it.
 
         Later launches must not be skipped on one rank alone, as those of unknown kernels are at a first start.
         """
         partial = torch.zeros((1, hidden), dtype=dtype, device=self._device)
         gamma, normed = partial[0].clone(), torch.empty_like(partial)
         for values in (partial, torch.zeros_like(partial)):
-            for chain in word_chains:
+            for chain in (False, True) if chained else (False,):
                 self._words(partial, values, gamma, normed, 1e-6, chain)
-            for chain in row_chains:
-                self._rows(partial, values, gamma, normed, 1e-6, chain)
+            self._rows(partial, values, gamma, normed, 1e-6)
         torch.cuda.synchronize(self._device)
 
     def limit(self, group: ParallelGroup, hidden: int, dtype: torch.dtype) -> SumLimits:

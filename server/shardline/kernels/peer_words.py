@@ -102,16 +102,18 @@ class PeerWords:
         gamma: torch.Tensor | None,
         normed: torch.Tensor | None,
         eps: float,
-        chain: Chain = Chain.OFF,
+        chained: bool = False,
     ) -> None:
         """values += the sum of all ranks' partials, and its norm.
 
         partial:   [rows, hidden], contiguous; up to `MOST_ROWS` rows
         values:    [rows, hidden]; `partial` itself: becomes the sum alone
         gamma, normed:  [hidden] and [rows, hidden] of the norm; none: there is none
-        chain:     early pays: waiting takes no more of the card than a program a row, whoever comes next may have the rest
+        chained:   whether the kernels before and after are (see `chaining`)
         """
         rows, hidden = partial.shape
+        # Waiting takes no more of the card than a program a row: whoever comes next may have the rest.
+        chain = Chain.EARLY if chained else Chain.OFF
         _peer_words_kernel[(rows,)](
             partial,
             values,

@@ -7,7 +7,6 @@ pytest.importorskip("triton")
 
 from shardline.dist.peers import PeerMemory
 from shardline.kernels import peer_words
-from shardline.kernels.chaining import Chain
 from shardline.kernels.peer_rows import PeerRows
 from shardline.kernels.peer_sum import PeerSums, SumLimits, most_rows
 from shardline.kernels.peer_words import PeerWords
@@ -96,14 +95,11 @@ def test_rows_of_all_ranks_are_added_to_the_residual_and_normalised(
         total = sum(partial.float() for partial in partials)
         # The second sum has no residual, as that of the embedding.
         expected = total if count == 2 else total + stream.float()
-        residual, norm = stream.clone(), torch.empty_like(stream)
-        # Chained where a card can, as in a step: behind the kernel that makes the partials.
-        chain = Chain.OFF
-        if device.type == "cuda":
-            chain = Chain.EARLY if kind is Words else Chain.AT_EXIT
         partial = partials[rank].clone()
-        values = partial if count == 2 else residual
-        memories.way(partial, values, gamma, norm, EPS, chain)
+        values, norm = partial if count == 2 else stream.clone(), torch.empty_like(stream)
+        # Chained where a card can, as in a step of few rows.
+        chained = {"chained": device.type == "cuda"} if kind is Words else {}
+        memories.way(partial, values, gamma, norm, EPS, **chained)
         torch.testing.assert_close(values.float(), expected.to(dtype).float(), rtol=2e-2, atol=2e-2)
         torch.testing.assert_close(norm.float(), normed(expected.to(dtype), gamma), rtol=2e-2, atol=2e-2)
         for other in range(world_size):
