@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from shardline.endpoint.frame import Frame, NewSequence, SamplingParameters
+from shardline.ops.torch_ops import TorchOps
 from support.driver import Request, i32, tokens_of, u64
 from support.models import MODELS, Tiny, by_name, make, oracle_greedy, prompts, start
 
@@ -46,6 +47,33 @@ def test_preempted_sequences_go_on_where_they_stopped(model):
     batch = requests()
     driver.run(batch, budget=16, preempt=lambda step: {4: [0, 3], 7: [3], 9: [1, 2]}.get(step, []))
     assert tokens_of(batch) == expected
+
+
+def test_the_last_layer_computes_only_what_is_sampled_from(model, monkeypatch):
+    folder, expected = model
+    _, driver = start(folder, ops="torch")
+    rows: list[int] = []
+    plain = TorchOps.linear_residual
+
+    def noted(self, h, *others, **named):
+        rows.append(h.shape[0])
+        return plain(self, h, *others, **named)
+
+    monkeypatch.setattr(TorchOps, "linear_residual", noted)
+    prompt, first = prompts()[-1], expected[-1][:1]
+    request = Request(prompt, new_tokens=1)
+    driver.run([request], budget=len(prompt) - 1)
+    assert request.tokens == first
+    # Attention's output and the feed-forward's of each layer; nothing of the last one for a chunk that ends
+    # inside of the prompt.
+    layers = len(rows) // 4 + 1
+    chunk = [len(prompt) - 1] * 2 * (layers - 1)
+    assert rows == chunk + [1] * 2 * layers
+    rows.clear()
+    request = Request(prompt, new_tokens=1)
+    driver.run([request], budget=len(prompt))
+    assert request.tokens == first
+    assert rows == [len(prompt)] * 2 * (layers - 1) + [1, 1]
 
 
 def test_cached_blocks_are_not_computed_again(tmp_path):

@@ -33,10 +33,18 @@ class LlamaLayer:
     gate_up_proj: GatedLinear
     down_proj: RowLinear
 
-    def __call__(self, x: Hidden, context: AttentionContext, next_norm: Norm) -> Hidden:
-        """The residual stream after this layer. `next_norm`: of the layer that follows."""
+    def __call__(
+        self, x: Hidden, context: AttentionContext, next_norm: Norm, needed: Tensor | None = None
+    ) -> Hidden:
+        """The residual stream after this layer. `next_norm`: of the layer that follows. `needed`: integers[n], the
+        rows that are asked for; keys and values are those of all.
+        """
         qkv = self.qkv_proj(x, norm=self.input_norm)
         attended = context.attention(self.index, qkv, self.qk_norm)
+        if needed is not None:
+            x, attended = Hidden(x.values.index_select(0, needed)), attended.index_select(0, needed)
+            if not needed.shape[0]:
+                return x
         x = self.o_proj(attended, residual=x, next_norm=self.post_norm)
         h = self.gate_up_proj(x, norm=self.post_norm)
         return self.down_proj(h, residual=x, next_norm=next_norm)
@@ -64,16 +72,20 @@ class LlamaModel:
             head = LmHead.load(loading, "lm_head.weight", vocab, hidden)
         return cls(embedding, layers, final_norm, head)
 
-    def forward(self, token_ids: Tensor, context: AttentionContext) -> Hidden:
-        """`token_ids`: i32[tokens]. The residual stream of every token after the last layer."""
+    def forward(self, token_ids: Tensor, context: AttentionContext, needed: Tensor | None = None) -> Hidden:
+        """The residual stream after the last layer, of all tokens or of those `needed`.
+
+        `token_ids`: i32[tokens]; `needed`: integers[n], places in it. Behind its attention the last layer has
+        nothing to compute for the others: of a prompt, all tokens but the last.
+        """
         norms = (*(layer.input_norm for layer in self.layers), self.final_norm)
         x = self.embedding(token_ids, next_norm=norms[0])
         for layer, next_norm in zip(self.layers, norms[1:], strict=True):
-            x = layer(x, context, next_norm)
+            x = layer(x, context, next_norm, needed if layer is self.layers[-1] else None)
         return x
 
     def logits(self, x: Hidden, rows: Tensor | None) -> Tensor:
-        """f32[n, vocab_size] of the given tokens of the step (`rows`: i64[n]; none: all)."""
+        """f32[n, vocab_size] of the given rows (`rows`: i64[n]; none: all)."""
         return self.head(x, rows, self.final_norm)
 
 

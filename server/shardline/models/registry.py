@@ -20,12 +20,12 @@ from shardline.ops.base import Hidden
 class Model(Protocol):
     """What the runner asks of a model."""
 
-    def forward(self, token_ids: Tensor, context: AttentionContext) -> Hidden:
-        """`token_ids`: i32[tokens] → the residual stream of every token."""
+    def forward(self, token_ids: Tensor, context: AttentionContext, needed: Tensor | None = None) -> Hidden:
+        """`token_ids`: i32[tokens] → the residual stream of every token, or of those at `needed`: integers[n]."""
         ...
 
     def logits(self, x: Hidden, rows: Tensor | None) -> Tensor:
-        """f32[n, vocab_size] of tokens `rows` (i64[n]; none: all)."""
+        """f32[n, vocab_size] of its `rows` (i64[n]; none: all)."""
         ...
 
 

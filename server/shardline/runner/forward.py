@@ -73,4 +73,9 @@ class EagerForward:
 
     def logits(self, inputs: StepInputs) -> Tensor:
         """See `Forward.logits`."""
-        return self.logits_at(self.hidden(inputs), inputs.sample_tokens)
+        samples = inputs.sample_tokens
+        if samples.shape[0] >= inputs.rows.positions.shape[0]:
+            return self.logits_at(self.hidden(inputs), samples)
+        context = AttentionContext(self._backend, self._backend.prepare(inputs.rows))
+        hidden = self._model.forward(self._resolve(inputs), context, samples)
+        return self.logits_at(hidden, None if samples.shape[0] else samples)

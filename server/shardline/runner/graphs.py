@@ -273,10 +273,9 @@ class GraphForward:
     def _step(self, inputs: StepInputs, sampling: Sampling, all_sample: bool) -> Tensor | None:
         """The step's work; logits when it ends there. `all_sample`: every token is sampled from."""
         eager = self._parts.eager
-        hidden = eager.hidden(inputs)
-        if not inputs.sample_tokens.shape[0]:
+        logits = eager.logits_at(eager.hidden(inputs), None) if all_sample else eager.logits(inputs)
+        if not logits.shape[0]:
             return None
-        logits = eager.logits_at(hidden, None if all_sample else inputs.sample_tokens)
         if sampling is Sampling.APART:
             return logits
         rows = logits.shape[0]
