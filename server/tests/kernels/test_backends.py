@@ -11,6 +11,8 @@ pytest.importorskip("triton")
 
 from shardline.assembly import assemble
 from shardline.config import ShardConfig
+from shardline.runner.graph_sizes import GraphSizes
+from shardline.runner.graphs import representative
 from support.driver import Driver, Request
 
 CONFIG = {
@@ -37,8 +39,7 @@ WINDOW = CONFIG | {
 }
 
 
-def run(folder, backend, device, budget):
-    """Greedy tokens of prompts of different lengths, in chunks and mixed steps."""
+def make(folder, backend, device):
     dtype = "float32" if backend == "torch" else "float16"
     config = ShardConfig(
         model_path=folder,
@@ -53,7 +54,12 @@ def run(folder, backend, device, budget):
         max_sequences=8,
         max_step_tokens=64,
     )
-    shard = assemble(config, lambda phase, message: None)
+    return assemble(config, lambda phase, message: None)
+
+
+def run(folder, backend, device, budget):
+    """Greedy tokens of prompts of different lengths, in chunks and mixed steps."""
+    shard = make(folder, backend, device)
     numbers = np.random.default_rng(5)
     requests = [Request(numbers.integers(0, 160, length).tolist(), new_tokens=4) for length in (1, 5, 17, 33)]
     Driver(shard.runner, 16, shard.info.num_blocks).run(requests, budget)
@@ -70,3 +76,16 @@ def test_same_greedy_tokens(values, budget, tmp_path, device):
     expected = run(tmp_path, "torch", device, budget)
     assert run(tmp_path, "triton", device, budget) == expected
     assert all(len(tokens) == 4 for tokens in expected)
+
+
+def test_steps_over_padding_have_logits_for_every_padded_row(tmp_path, device):
+    """What graphs are captured from."""
+    (tmp_path / "config.json").write_text(json.dumps(CONFIG))
+    shard = make(tmp_path, "triton", device)
+    parts = shard.runner._parts
+    sizes = GraphSizes(parts.inputs.max_rows, parts.inputs.max_tokens).representatives()
+    assert {size.is_decode for size in sizes} == {True, False}
+    for size in sizes:
+        inputs = representative(parts.inputs.blank(size.padding), size)
+        assert parts.eager.logits(inputs).shape == (size.rows, CONFIG["vocab_size"])
+    shard.close()
