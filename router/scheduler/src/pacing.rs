@@ -8,8 +8,10 @@
 
 use crate::plan::Config;
 
-/// Prefill a step takes over what balance needs.
-const SPARE: f64 = 1.5;
+/// Prefill a step takes over what balance needs, for sequences that decode and for those that will: these have
+/// to be there before the others end.
+const SPARE: f64 = 1.25;
+const SPARE_TO_FILL: f64 = 1.75;
 /// Of what waits for prefill, the part that a step takes at least.
 const PART_OF_BACKLOG: f64 = 0.25;
 /// The least and the most of a full step that this part may come to. Beyond, clients wait too long for a
@@ -39,9 +41,8 @@ pub(crate) fn step_limit(
         return full;
     }
     let part_of_full = |part: f64| part * f64::from(full);
-    // What waits will decode soon, and has to be there before those that decode end.
-    let batch = f64::from(decodes) + f64::from(backlog.sequences);
-    let balance = SPARE * prefill_per_token.unwrap_or(0.0) * batch;
+    let batch = SPARE * f64::from(decodes) + SPARE_TO_FILL * f64::from(backlog.sequences);
+    let balance = batch * prefill_per_token.unwrap_or(0.0);
     let part = (PART_OF_BACKLOG * backlog.tokens as f64)
         .max(part_of_full(LEAST_OF_FULL))
         .min(part_of_full(MOST_OF_FULL) - f64::from(decodes));
@@ -86,10 +87,10 @@ mod tests {
     }
 
     #[test]
-    fn steps_take_half_as_much_again_as_balance_needs() {
+    fn steps_take_a_quarter_more_than_balance_needs() {
         // Prompts of 512 tokens and answers of 256.
-        assert_eq!(limit(95, 1, 100, Some(2.0)), 384);
-        assert_eq!(limit(100, 0, 0, Some(2.0)), 512);
+        assert_eq!(limit(96, 4, 300, Some(2.0)), 384);
+        assert_eq!(limit(120, 0, 0, Some(2.0)), 512);
         assert_eq!(limit(256, 0, 0, Some(2.0)), 1_024);
         // Prompts of 2,048 and answers of 128: even half of the batch needs all there is.
         assert_eq!(limit(51, 0, 0, Some(16.0)), 1_024);
