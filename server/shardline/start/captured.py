@@ -135,7 +135,7 @@ def captured_runner(
 
 def _meet(plan: ShardPlan, cache: StartCache) -> None:
     """The ranks meet; how many rows they sum by themselves is known from an earlier start, or measured."""
-    facts = {**product_facts(plan), "kernels": sources_digest()}
+    facts = product_facts(plan)
     known = _whole_numbers(cache.load(PEERS, facts))
     # Measuring takes all of them, and they have to do the same.
     if plan.group.agree(known is not None) and known is not None:
@@ -175,9 +175,13 @@ def start_facts(plan: ShardPlan) -> dict[str, object]:
 
 
 def product_facts(plan: ShardPlan) -> dict[str, object]:
-    """On what the vendor's products depend: not on the limits of this start."""
+    """On what the choice of the vendor's products and of sums depends: not on the limits of this start.
+
+    What is tried of them is told by the kernels' sources.
+    """
     return {
         **device_facts(plan.device),
+        "kernels": sources_digest(),
         "model": digest(plan.model_config),
         "dtype": str(plan.choices.dtype),
         "world_size": plan.config.world_size,
