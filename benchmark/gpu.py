@@ -4,7 +4,8 @@
 
 Starts each model's server once more at the end, to tell how long that takes when kernels are known.
 Prints a table with the ratio to the limit that copy bandwidth and matmul rate, measured first in the
-same run, allow; writes the rows as JSON.
+same run on each of the cards, allow: the rate of a moment, and the one that a card sustains. Writes the rows
+as JSON.
 """
 
 import argparse
@@ -49,25 +50,60 @@ class Row:
     output_tokens: int
 
 
-def measure_limits() -> tuple[float, float, str]:
-    """Copy bandwidth in bytes/s (read plus written), bf16 matmul in FLOP/s on random data, the card's name."""
+@dataclass(frozen=True, slots=True)
+class Card:
+    """What one of the cards gives on random data. `copy`: bytes/s read plus written; `matmul`: bf16 FLOP/s of twenty
+    products of 8192 x 8192 x 8192; `sustained`: of such products in the second second of them, when the card is at
+    its power limit.
+    """
+
+    name: str
+    copy: float
+    matmul: float
+    sustained: float
+
+    def line(self) -> str:
+        """For people."""
+        return (
+            f"{self.name}, copy {self.copy / 1e12:.2f} TB/s, matmul {self.matmul / 1e12:.0f} TFLOP/s "
+            f"({self.sustained / 1e12:.0f} sustained)"
+        )
+
+
+def measure_cards(count: int) -> list[Card]:
+    """The cards that a server of `count` shards uses, one after the other; some three seconds each."""
     code = """
-import torch, json
-def best(f, n):
+import json, sys, time, torch
+def median(f, n):
     f(); torch.cuda.synchronize(); times = []
     for _ in range(n):
         a, b = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
         a.record(); f(); b.record(); torch.cuda.synchronize(); times.append(a.elapsed_time(b) / 1e3)
     return sorted(times)[len(times) // 2]
-x = torch.randint(-100, 100, (4 << 30,), dtype=torch.int8, device="cuda"); y = torch.empty_like(x)
-copy = 2 * x.numel() / best(lambda: y.copy_(x), 10)
-a, b = (torch.randn(8192, 8192, dtype=torch.bfloat16, device="cuda") for _ in range(2))
-matmul = 2 * 8192**3 / best(lambda: a @ b, 20)
-print(json.dumps([copy, matmul, torch.cuda.get_device_name()]))
+def in_a_second(f):
+    began, times = time.monotonic(), []
+    while time.monotonic() - began < 1:
+        torch.cuda.synchronize(); start = time.monotonic()
+        for _ in range(20):
+            f()
+        torch.cuda.synchronize(); times.append((time.monotonic() - start) / 20)
+    return sum(times) / len(times)
+for card in range(int(sys.argv[1])):
+    torch.cuda.set_device(card)
+    x = torch.randint(-100, 100, (4 << 30,), dtype=torch.int8, device="cuda"); y = torch.empty_like(x)
+    copy = 2 * x.numel() / median(lambda: y.copy_(x), 10)
+    del x, y
+    a, b = (torch.randn(8192, 8192, dtype=torch.bfloat16, device="cuda") for _ in range(2))
+    out = torch.empty_like(a)
+    product = lambda: torch.mm(a, b, out=out)
+    matmul = median(product, 20)
+    in_a_second(product)
+    flop = 2 * 8192**3
+    print(json.dumps([torch.cuda.get_device_name(), copy, flop / matmul, flop / in_a_second(product)]))
 """
-    out = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
-    copy, matmul, name = json.loads(out.splitlines()[-1])
-    return copy, matmul, name
+    command = [sys.executable, "-c", code, str(count)]
+    out = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    return [Card(*json.loads(line)) for line in out.splitlines()[-count:]]
 
 
 def free_port() -> int:
@@ -202,8 +238,10 @@ def main() -> int:
     parser.add_argument("server_arguments", nargs="*", help="further flags of the launcher, after --")
     args = parser.parse_args()
     begin = time.monotonic()
-    copy, matmul, card = measure_limits()
-    machine = f"{card}, copy {copy / 1e12:.2f} TB/s, matmul {matmul / 1e12:.0f} TFLOP/s, {os.cpu_count()} cores, {platform.python_version()}"
+    cards = measure_cards(args.shards)
+    machine = (
+        f"{'; '.join(card.line() for card in cards)}, {os.cpu_count()} cores, {platform.python_version()}"
+    )
     print(machine, flush=True)
     asked = args.rows or (ROWS if args.shards == 1 else SHARDED_ROWS)
     rows = [Row(m, int(c), int(p), int(o)) for m, c, p, o in (r.split(":") for r in asked.split(","))]
@@ -234,14 +272,17 @@ def main() -> int:
                 figures = load(args.load_tool, server.port, row, prompts, 2000 + index)
                 stop.set()
                 sampler.join()
-                limit = shapes.limit_tok_s(
-                    shapes.SHAPES[model],
-                    row.concurrency,
-                    prompts,
-                    row.prompt_tokens,
-                    row.output_tokens,
-                    copy * args.shards,
-                    matmul * args.shards,
+                limit, sustained = (
+                    shapes.limit_tok_s(
+                        shapes.SHAPES[model],
+                        row.concurrency,
+                        prompts,
+                        row.prompt_tokens,
+                        row.output_tokens,
+                        sum(card.copy for card in cards),
+                        flop_s,
+                    )
+                    for flop_s in (sum(card.matmul for card in cards), sum(card.sustained for card in cards))
                 )
                 entry = {
                     "model": model,
@@ -256,13 +297,14 @@ def main() -> int:
                         for k in ("out_tok_s", "ttft_mean_ms", "ttft_p99_ms", "itl_mean_ms", "itl_p99_ms")
                     },
                     "limit_tok_s": round(limit, 1),
+                    "sustained_limit_tok_s": round(sustained, 1),
                     "gpu_busy_percent": max(seen, default=None),
                 }
                 result["rows"].append(entry)
                 keep(result, args.out)
                 print(
                     f"| {model} {row.concurrency} × {row.prompt_tokens}/{row.output_tokens} | {entry['out_tok_s']:.0f} tok/s "
-                    f"| {entry['out_tok_s'] / limit:.2f} of {limit:.0f} | TTFT {entry['ttft_mean_ms']:.0f} ms, P99 {entry['ttft_p99_ms']:.0f} "
+                    f"| {entry['out_tok_s'] / limit:.2f} of {limit:.0f}, {entry['out_tok_s'] / sustained:.2f} of {sustained:.0f} sustained | TTFT {entry['ttft_mean_ms']:.0f} ms, P99 {entry['ttft_p99_ms']:.0f} "
                     f"| ITL {entry['itl_mean_ms']:.1f}, P99 {entry['itl_p99_ms']:.1f} ms |",
                     flush=True,
                 )
