@@ -1,6 +1,6 @@
 //! Clients of which each sends its next request as soon as it has an answer.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::error::Error;
 
 use shardline_scheduler::{Config, Event, Micros, RequestId, Scheduler};
@@ -9,6 +9,8 @@ use crate::clients::{Client, Random, Times, note, submission};
 use crate::device::{Device, ON_ONE, ON_TWO, Speed};
 
 const SEEDS: u64 = 4;
+/// From a client's last token to its next request.
+const CLIENT_US: u64 = 1_000;
 
 #[derive(Clone, Copy)]
 struct Load {
@@ -56,26 +58,34 @@ impl Loop {
 
     /// The time at which the last token came.
     fn play(&mut self) -> Result<u64, Box<dyn Error>> {
-        for _ in 0..self.load.clients {
-            self.send(0)?;
-        }
+        let mut due: VecDeque<u64> = (0..self.load.clients).map(|_| 0).collect();
         let mut now = 0;
         let mut events = Vec::new();
         loop {
+            while due.front().is_some_and(|at| *at <= now) {
+                due.pop_front();
+                self.send(now)?;
+            }
             while let Some(plan) = self.scheduler.step(Micros(now)) {
                 self.device.run(&plan, now);
             }
-            let Some((at, outcome)) = self.device.outcomes.pop_front() else {
+            let outcome = self.device.outcomes.front().map(|(at, _)| *at);
+            let Some(next) = outcome.into_iter().chain(due.front().copied()).min() else {
                 return Ok(now);
             };
-            now = at;
+            now = next;
+            if outcome != Some(now) {
+                continue;
+            }
+            let Some((_, outcome)) = self.device.outcomes.pop_front() else {
+                continue;
+            };
             self.scheduler.apply(&outcome, Micros(now), &mut events)?;
             note(&mut self.clients, &events, now);
-            for event in events.drain(..) {
-                if matches!(event, Event::Finished { .. }) {
-                    self.send(now)?;
-                }
-            }
+            let ended = events
+                .drain(..)
+                .filter(|event| matches!(event, Event::Finished { .. }));
+            due.extend(ended.map(|_| now + CLIENT_US));
         }
     }
 

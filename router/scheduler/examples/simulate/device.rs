@@ -15,7 +15,11 @@ pub struct Speed {
     sizes: &'static [(u32, u64)],
     /// Tokens whose keys and values are read in a microsecond.
     context_tokens_per_us: u64,
+    /// What prompts add to a step of up to `FEW_ROWS` that decode: these alone take faster kernels.
+    few_rows_us: u64,
 }
+
+const FEW_ROWS: usize = 64;
 
 /// A model of 8 billion parameters on one.
 pub const ON_ONE: Speed = Speed {
@@ -41,6 +45,7 @@ pub const ON_ONE: Speed = Speed {
         (2_048, 47_500),
     ],
     context_tokens_per_us: 28,
+    few_rows_us: 450,
 };
 
 /// One of 70 billion parameters on two.
@@ -61,13 +66,19 @@ pub const ON_TWO: Speed = Speed {
         (2_048, 242_000),
     ],
     context_tokens_per_us: 21,
+    few_rows_us: 450,
 };
 
 impl Speed {
-    fn step_us(&self, tokens: u32, context_tokens: u64) -> u64 {
+    fn step_us(&self, plan: &Plan, context_tokens: u64) -> u64 {
+        let tokens = plan.num_tokens;
+        let decodes = plan.rows.iter().filter(|row| row.num_tokens == 1).count();
+        let slower = decodes < plan.rows.len() && (1..=FEW_ROWS).contains(&decodes);
         let at = self.sizes.partition_point(|(size, _)| *size < tokens);
         let (_, most) = self.sizes[self.sizes.len() - 1];
-        self.sizes.get(at).map_or(most, |(_, us)| *us) + context_tokens / self.context_tokens_per_us
+        self.sizes.get(at).map_or(most, |(_, us)| *us)
+            + context_tokens / self.context_tokens_per_us
+            + if slower { self.few_rows_us } else { 0 }
     }
 }
 
@@ -122,7 +133,7 @@ impl Device {
                 });
             }
         }
-        let took = self.speed.step_us(plan.num_tokens, context_tokens);
+        let took = self.speed.step_us(plan, context_tokens);
         self.free_at = self.free_at.max(now + WIRE_US) + took;
         self.busy_us += took;
         self.outcomes.push_back((
