@@ -96,10 +96,10 @@ impl Scheduler {
         let waiting = self.queue.len();
         let tokens = self.waiting_tokens / u64::from(waiting.max(1));
         let room = u64::from(self.kv.available()) * u64::from(self.config.block_size);
-        let admitted = places.min(waiting).min((room / tokens.max(1)) as u32);
+        let admitted = u64::from(places.min(waiting)).min(room / tokens.max(1));
         Backlog {
-            sequences: draft.prefilling.len() as u32 + admitted,
-            tokens: in_batch.sum::<u64>() + u64::from(admitted) * tokens,
+            sequences: draft.prefilling.len() as u32 + admitted as u32,
+            tokens: in_batch.sum::<u64>() + admitted * tokens,
         }
     }
 
