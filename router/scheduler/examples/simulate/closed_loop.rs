@@ -1,16 +1,14 @@
 //! Clients of which each sends its next request as soon as it has an answer.
 
-use std::collections::{BTreeMap, VecDeque};
 use std::error::Error;
 
-use shardline_scheduler::{Config, Event, Micros, RequestId, Scheduler};
+use shardline_scheduler::Submission;
 
-use crate::clients::{Client, Random, Times, note, submission};
-use crate::device::{Device, ON_ONE, ON_TWO, Speed};
+use crate::clients::{Random, Times, submission};
+use crate::device::{ON_ONE, ON_TWO, Speed};
+use crate::simulation::Simulation;
 
 const SEEDS: u64 = 4;
-/// From a client's last token to its next request.
-const CLIENT_US: u64 = 1_000;
 
 #[derive(Clone, Copy)]
 struct Load {
@@ -24,88 +22,30 @@ struct Load {
     spread: f64,
 }
 
-struct Loop {
+/// The load's requests, one after the other.
+struct Requests {
     load: Load,
-    scheduler: Scheduler,
-    device: Device,
     random: Random,
-    clients: BTreeMap<RequestId, Client>,
+    made: u64,
 }
 
-impl Loop {
-    fn new(load: Load, seed: u64) -> Self {
-        let config = Config {
-            block_size: 64,
-            num_blocks: 14_000,
-            max_step_tokens: 1_024,
-            max_running: 1_024,
-            max_waiting: 4_096,
-            max_sequence_tokens: 8_192,
-            max_total_tokens: None,
-            overlap_depth: 2,
-            prefix_caching: true,
-            step_token_edges: vec![128, 192, 256, 384, 512, 640, 768, 1_024],
-            max_bypass: 64,
-        };
-        Self {
-            load,
-            scheduler: Scheduler::new(config),
-            device: Device::new(load.speed),
-            random: Random(seed),
-            clients: BTreeMap::new(),
-        }
-    }
-
-    /// The time at which the last token came.
-    fn play(&mut self) -> Result<u64, Box<dyn Error>> {
-        let mut due: VecDeque<u64> = (0..self.load.clients).map(|_| 0).collect();
-        let mut now = 0;
-        let mut events = Vec::new();
-        loop {
-            while due.front().is_some_and(|at| *at <= now) {
-                due.pop_front();
-                self.send(now)?;
-            }
-            while let Some(plan) = self.scheduler.step(Micros(now)) {
-                self.device.run(&plan, now);
-            }
-            let outcome = self.device.outcomes.front().map(|(at, _)| *at);
-            let Some(next) = outcome.into_iter().chain(due.front().copied()).min() else {
-                return Ok(now);
-            };
-            now = next;
-            if outcome != Some(now) {
-                continue;
-            }
-            let Some((_, outcome)) = self.device.outcomes.pop_front() else {
-                continue;
-            };
-            self.scheduler.apply(&outcome, Micros(now), &mut events)?;
-            note(&mut self.clients, &events, now);
-            let ended = events
-                .drain(..)
-                .filter(|event| matches!(event, Event::Finished { .. }));
-            due.extend(ended.map(|_| now + CLIENT_US));
-        }
-    }
-
-    /// The next request, if there is one left.
-    fn send(&mut self, now: u64) -> Result<(), Box<dyn Error>> {
-        let id = self.clients.len() as u64 + 1;
-        if id > self.load.requests {
-            return Ok(());
-        }
-        let (prompt, answer) = (self.around(self.load.prompt), self.around(self.load.answer));
-        self.clients.insert(RequestId(id), Client::new(0, now));
-        let submitted = self
-            .scheduler
-            .submit(submission(id, 0, 0, prompt, answer), Micros(now));
-        submitted.map_err(|rejection| format!("{rejection:?}").into())
-    }
-
+impl Requests {
     fn around(&mut self, mean: u64) -> u64 {
         let room = (self.load.spread * mean as f64) as u64;
         mean - room + self.random.below(2 * room + 1)
+    }
+}
+
+impl Iterator for Requests {
+    type Item = Submission;
+
+    fn next(&mut self) -> Option<Submission> {
+        if self.made == self.load.requests {
+            return None;
+        }
+        self.made += 1;
+        let (prompt, answer) = (self.around(self.load.prompt), self.around(self.load.answer));
+        Some(submission(self.made, 0, 0, prompt, answer))
     }
 }
 
@@ -143,15 +83,23 @@ pub fn run() -> Result<(), Box<dyn Error>> {
 fn print(load: Load) -> Result<(), Box<dyn Error>> {
     let mut sums = [0.0; 5];
     for seed in 1..=SEEDS {
-        let mut simulation = Loop::new(load, seed);
-        let took_us = simulation.play()?;
-        simulation.scheduler.check_invariants()?;
+        let mut requests = Requests {
+            load,
+            random: Random(seed),
+            made: 0,
+        };
+        let at_once = requests.by_ref().take(load.clients as usize);
+        let arrivals = at_once.map(|submission| (0, submission)).collect();
+        let mut simulation = Simulation::new(load.speed, 14_000, 1_024, 2);
+        let took_us = simulation.play(arrivals, || requests.next())?;
+        if simulation.rejected > 0 {
+            return Err(format!("{} requests were rejected", simulation.rejected).into());
+        }
         let clients = || simulation.clients.values();
-        let tokens: u64 = clients().map(|client| client.tokens).sum();
         let first = Times::to_first_token(clients());
         let gap = Times::between_tokens(clients());
         let found = [
-            tokens as f64 / took_us as f64 * 1e6,
+            simulation.tokens() as f64 / took_us as f64 * 1e6,
             first.mean,
             first.late,
             gap.mean,

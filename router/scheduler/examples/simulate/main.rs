@@ -7,6 +7,7 @@
 mod clients;
 mod closed_loop;
 mod device;
+mod simulation;
 mod trace;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
