@@ -62,13 +62,13 @@ class EagerForward:
         """Any size will do."""
         return Padding()
 
-    def hidden(self, inputs: StepInputs) -> Hidden:
-        """The residual stream of every token after the last layer."""
+    def hidden(self, inputs: StepInputs, needed: Tensor | None = None) -> Hidden:
+        """The residual stream after the last layer, of every token or of those `needed`: integers[n]."""
         context = AttentionContext(self._backend, self._backend.prepare(inputs.rows))
-        return self._model.forward(self._resolve(inputs), context)
+        return self._model.forward(self._resolve(inputs), context, needed)
 
     def logits_at(self, hidden: Hidden, tokens: Tensor | None) -> Tensor:
-        """f32[n, vocab_size] at `tokens`: integers[n], places in the step; none: at all."""
+        """f32[n, vocab_size] at `tokens`: integers[n], rows of `hidden`; none: at all."""
         return self._model.logits(hidden, None if tokens is None else tokens.long())
 
     def logits(self, inputs: StepInputs) -> Tensor:
@@ -76,6 +76,5 @@ class EagerForward:
         samples = inputs.sample_tokens
         if samples.shape[0] >= inputs.rows.positions.shape[0]:
             return self.logits_at(self.hidden(inputs), samples)
-        context = AttentionContext(self._backend, self._backend.prepare(inputs.rows))
-        hidden = self._model.forward(self._resolve(inputs), context, samples)
-        return self.logits_at(hidden, None if samples.shape[0] else samples)
+        # Of no rows there are no logits: products need one.
+        return self.logits_at(self.hidden(inputs, samples), None if samples.shape[0] else samples)

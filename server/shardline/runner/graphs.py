@@ -274,8 +274,6 @@ class GraphForward:
         """The step's work; logits when it ends there. `all_sample`: every token is sampled from."""
         eager = self._parts.eager
         logits = eager.logits_at(eager.hidden(inputs), None) if all_sample else eager.logits(inputs)
-        if not logits.shape[0]:
-            return None
         if sampling is Sampling.APART:
             return logits
         rows = logits.shape[0]
