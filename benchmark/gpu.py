@@ -52,58 +52,27 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Card:
-    """What one of the cards gives on random data. `copy`: bytes/s read plus written; `matmul`: bf16 FLOP/s of twenty
-    products of 8192 x 8192 x 8192; `sustained`: of such products in the second second of them, when the card is at
-    its power limit.
-    """
+    """What one of the cards gives: see `gpu/limits.py`, in another process, which leaves the card as it was."""
 
-    name: str
-    copy: float
-    matmul: float
-    sustained: float
+    device: str
+    read_bytes_s: float
+    copy_bytes_s: float
+    matmul_flop_s: float
+    sustained_flop_s: float
 
     def line(self) -> str:
         """For people."""
         return (
-            f"{self.name}, copy {self.copy / 1e12:.2f} TB/s, matmul {self.matmul / 1e12:.0f} TFLOP/s "
-            f"({self.sustained / 1e12:.0f} sustained)"
+            f"{self.device}, copy {self.copy_bytes_s / 1e12:.2f} TB/s, matmul {self.matmul_flop_s / 1e12:.0f} TFLOP/s "
+            f"({self.sustained_flop_s / 1e12:.0f} sustained)"
         )
 
 
 def measure_cards(count: int) -> list[Card]:
     """The cards that a server of `count` shards uses, one after the other; some three seconds each."""
-    code = """
-import json, sys, time, torch
-def median(f, n):
-    f(); torch.cuda.synchronize(); times = []
-    for _ in range(n):
-        a, b = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
-        a.record(); f(); b.record(); torch.cuda.synchronize(); times.append(a.elapsed_time(b) / 1e3)
-    return sorted(times)[len(times) // 2]
-def in_a_second(f):
-    began, times = time.monotonic(), []
-    while time.monotonic() - began < 1:
-        torch.cuda.synchronize(); start = time.monotonic()
-        for _ in range(20):
-            f()
-        torch.cuda.synchronize(); times.append((time.monotonic() - start) / 20)
-    return sum(times) / len(times)
-for card in range(int(sys.argv[1])):
-    torch.cuda.set_device(card)
-    x = torch.randint(-100, 100, (4 << 30,), dtype=torch.int8, device="cuda"); y = torch.empty_like(x)
-    copy = 2 * x.numel() / median(lambda: y.copy_(x), 10)
-    del x, y
-    a, b = (torch.randn(8192, 8192, dtype=torch.bfloat16, device="cuda") for _ in range(2))
-    out = torch.empty_like(a)
-    product = lambda: torch.mm(a, b, out=out)
-    matmul = median(product, 20)
-    in_a_second(product)
-    flop = 2 * 8192**3
-    print(json.dumps([torch.cuda.get_device_name(), copy, flop / matmul, flop / in_a_second(product)]))
-"""
-    command = [sys.executable, "-c", code, str(count)]
+    command = [sys.executable, str(Path(__file__).parent / "gpu" / "limits.py"), str(count)]
     out = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-    return [Card(*json.loads(line)) for line in out.splitlines()[-count:]]
+    return [Card(**json.loads(line)) for line in out.splitlines()[-count:]]
 
 
 def free_port() -> int:
@@ -279,10 +248,13 @@ def main() -> int:
                         prompts,
                         row.prompt_tokens,
                         row.output_tokens,
-                        sum(card.copy for card in cards),
+                        sum(card.copy_bytes_s for card in cards),
                         flop_s,
                     )
-                    for flop_s in (sum(card.matmul for card in cards), sum(card.sustained for card in cards))
+                    for flop_s in (
+                        sum(card.matmul_flop_s for card in cards),
+                        sum(card.sustained_flop_s for card in cards),
+                    )
                 )
                 entry = {
                     "model": model,

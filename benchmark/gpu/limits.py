@@ -1,14 +1,25 @@
-"""What the card gives, measured: reading, copying, multiplying. On random data."""
+"""What the card gives, measured: reading, copying, multiplying. On random data.
+
+    python benchmark/gpu/limits.py 2
+
+prints a line of JSON for each of two cards, with what each multiplies when it goes on.
+"""
 
 from __future__ import annotations
 
+import json
 import statistics
+import sys
+import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import torch
 import triton
 import triton.language as tl
+
+_PRODUCT_FLOP = 2 * 8192**3
+_IN_A_ROW = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +91,32 @@ def _memory() -> tuple[float, float]:
 
 def _matmul() -> float:
     """Floating-point operations a second of a large product."""
+    return _PRODUCT_FLOP / seconds(_product(), 20)
+
+
+def sustained_matmul() -> float:
+    """The same in the second second of nothing else, when the card is at its power limit."""
+    work, times, began = _product(), [], time.monotonic()
+    while (start := time.monotonic()) - began < 2:
+        for _ in range(_IN_A_ROW):
+            work()
+        torch.cuda.synchronize()
+        if start - began >= 1:
+            times.append(time.monotonic() - start)
+    return _PRODUCT_FLOP * _IN_A_ROW / statistics.mean(times)
+
+
+def _product() -> Callable[[], object]:
     a, b = (torch.randn(8192, 8192, dtype=torch.bfloat16, device="cuda") for _ in range(2))
     out = torch.empty_like(a)
-    return 2 * 8192**3 / seconds(lambda: torch.mm(a, b, out=out), 20)
+    return lambda: torch.mm(a, b, out=out)
+
+
+def main() -> None:
+    for card in range(int(sys.argv[1])):
+        torch.cuda.set_device(card)
+        print(json.dumps({**asdict(measure_limits()), "sustained_flop_s": sustained_matmul()}))
+
+
+if __name__ == "__main__":
+    main()
