@@ -123,16 +123,17 @@ class TritonAttention(AttentionBackend):
     def _beside(self, chunks: Callable[[], None], singles: Callable[[], None]) -> None:
         """Both as branches of the graph: chunks wait for arithmetic, single tokens for the memory.
 
-        No row of one reads or writes what the other's rows write. Chunks are launched first, since
-        single tokens fill every multiprocessor.
+        No row of one reads or writes what the other's rows write. Single tokens are launched first: most of
+        theirs is a chain of loads, which room on more multiprocessors shortens and a late start does not; chunks
+        take what they leave. The other way round a step of 50 rows and 79 tokens takes 5 % longer.
         """
         current = torch.cuda.current_stream(self.facts.device)
         if self._branch is None:
             self._branch = torch.cuda.Stream(self.facts.device)
         self._branch.wait_stream(current)
+        singles()
         with torch.cuda.stream(self._branch):
             chunks()
-        singles()
         current.wait_stream(self._branch)
 
     def _singles(
