@@ -91,11 +91,24 @@ def test_no_size_needs_more_memory_than_the_largest(max_rows, most_tokens):
 def test_few_rows_are_likeliest_and_both_kinds_of_steps_take_turns():
     sizes = GraphSizes(max_rows=64, most_tokens=512)
     order = sizes.by_likelihood()
-    assert set(order) == {*sizes.representatives(), *sizes.decode_sizes()} and len(set(order)) == len(order)
+    assert set(order) == {*sizes.usual_mixed_sizes(), *sizes.decode_sizes()} and len(set(order)) == len(order)
     assert order[:4] == (GraphSize(1, 1, 0), GraphSize(8, 16, 8), GraphSize(2, 2, 0), GraphSize(8, 32, 8))
     for kind in (True, False):
         rows = [size.rows for size in order if size.is_decode is kind]
         assert rows == sorted(rows)
+
+
+@pytest.mark.parametrize("max_rows", [1, 7, 50, 64, 512])
+@pytest.mark.parametrize("most_tokens", [256, 600])
+def test_a_few_prompts_beside_decode_rows_make_a_usual_size(max_rows, most_tokens):
+    sizes = GraphSizes(max_rows, most_tokens)
+    usual, met = sizes.usual_mixed_sizes(), set()
+    for decode in range(min(max_rows, 256)):
+        for prompts in {1, min(8, max_rows - decode, 256 - decode)}:
+            for tokens in range(2 * prompts, 1 + min(512, most_tokens - decode), 3):
+                chunks = [2] * (prompts - 1) + [tokens - 2 * (prompts - 1)]
+                met.add(sizes.of(plan([1] * decode + chunks)))
+    assert met == usual
 
 
 def test_products_have_the_rows_of_padded_steps():
