@@ -77,9 +77,13 @@ def test_forced_preemption() -> None:
         assert server.metric("shardline_preemptions_total") > 0
 
 
-def test_three_shards() -> None:
-    with serve("--model-id", "demo", "--num-shard", "3") as server:
+@pytest.mark.parametrize("num_shard", [2, 3])
+def test_several_shards(num_shard: int) -> None:
+    """The model has three groups of heads: by two they do not divide."""
+    with serve("--model-id", "demo", "--num-shard", str(num_shard)) as server:
         check_all_at_once(server, "smollm2")
+        if num_shard == 2:
+            server.wait_log(r"9 attention heads in 3 groups do not divide by 2 shards: each has room for 6")
 
 
 @pytest.mark.parametrize("num_shard", [1, 2])

@@ -20,7 +20,7 @@ from shardline.endpoint.frame import Phase, ShardInfo
 from shardline.grammar.native import NativeGrammars
 from shardline.layers.linear import Loading
 from shardline.models.config import ModelConfig, parse_config
-from shardline.models.registry import Model, check_supported, load_model
+from shardline.models.registry import Model, check_supported, cost_of_uneven_heads, load_model
 from shardline.ops.base import OpsFacts
 from shardline.ops.registry import has_module, make_ops
 from shardline.runner.runner import Runner
@@ -75,6 +75,9 @@ def assemble(config: ShardConfig, report: Report) -> Shard:
         )
         model_config = parse_model_config(files, config.trust_remote_code)
         check_supported(model_config, config.world_size)
+        uneven = cost_of_uneven_heads(model_config, config.world_size)
+        if uneven and config.rank == 0:
+            log.warning("%s", uneven)
     choices = choose(config, model_config, device)
     grammars = StartingGrammars(config, model_config.vocab_size)
     with phases.phase("group"):

@@ -10,7 +10,7 @@ looks at every place of all texts, each given the oracle's tokens before it.
 import importlib.util
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from shardline.attention.registry import UnavailableAttentionError, check_attent
 from shardline.endpoint.frame import SamplingParameters
 from support.driver import Driver, Request
 from support.models import start
+from support.ranks import Ranks, free_port
 
 NEAR_TIE = 0.1
 CLOSED = 0.125
@@ -35,14 +36,16 @@ pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is 
 
 @dataclass(frozen=True)
 class Engine:
-    """A way to compute a step: products, attention, and whether captured graphs run it."""
+    """A way to compute a step: products, attention, whether captured graphs run it, and on how many GPUs."""
 
     ops: str
     attention: str
     graphs: bool
+    gpus: int = 1
 
     def __str__(self) -> str:
-        return f"{self.ops}-{self.attention}-{'captured' if self.graphs else 'launched'}"
+        how = f"{self.ops}-{self.attention}-{'captured' if self.graphs else 'launched'}"
+        return how if self.gpus == 1 else f"{how}-{self.gpus}-gpus"
 
 
 ENGINES = (
@@ -52,6 +55,8 @@ ENGINES = (
     Engine("triton", "torch", False),
     Engine("torch", "torch", False),
     Engine("triton", "flash-attn-4", True),
+    # The model's three groups of heads are two on one rank and one on the other.
+    Engine("triton", "triton", True, gpus=2),
 )
 
 
@@ -86,26 +91,32 @@ def cases() -> list[Case]:
 
 
 @pytest.fixture(scope="module", params=ENGINES, ids=str)
-def driver(request: pytest.FixtureRequest) -> Driver:
+def driver(request: pytest.FixtureRequest) -> Iterator[Driver]:
     engine: Engine = request.param
+    if torch.cuda.device_count() < engine.gpus:
+        pytest.skip(f"there are fewer than {engine.gpus} GPUs")
     try:
         check_attention(engine.attention, torch.device("cuda"), torch.bfloat16)
     except UnavailableAttentionError as error:
         pytest.skip(str(error))
-    _, made = start(
-        demo_file(),
-        device="auto",
-        dtype="bfloat16",
-        ops=engine.ops,
-        attention=engine.attention,
-        cuda_graphs=() if engine.graphs else (0,),
-        block_size=BLOCK_SIZE,
-        max_sequences=32,
-        max_step_tokens=1024,
-        max_total_tokens=512,
-        kv_cache_tokens=32768,
-    )
-    return made
+    settings: dict[str, Any] = {
+        "device": "auto",
+        "dtype": "bfloat16",
+        "ops": engine.ops,
+        "attention": engine.attention,
+        "cuda_graphs": () if engine.graphs else (0,),
+        "block_size": BLOCK_SIZE,
+        "max_sequences": 32,
+        "max_step_tokens": 1024,
+        "max_total_tokens": 512,
+        "kv_cache_tokens": 32768,
+    }
+    if engine.gpus == 1:
+        yield start(demo_file(), **settings)[1]
+        return
+    ranks = Ranks(engine.gpus, free_port(), demo_file(), **settings)
+    yield Driver(ranks, BLOCK_SIZE, ranks.infos[0].num_blocks)
+    ranks.close()
 
 
 def requests(cases: list[Case]) -> list[Request]:

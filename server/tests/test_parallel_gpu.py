@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from support.driver import Driver, Request, SamplingParameters
-from support.models import by_name, make, prompts, start
+from support.models import Tiny, by_name, make, prompts, start
 from support.ranks import Ranks, free_port
 
 NEW_TOKENS = 24
@@ -29,11 +29,21 @@ def drawn(driver: Driver) -> list[int]:
     return request.tokens
 
 
+UNEVEN = Tiny("uneven", "qwen3", {"head_dim": 32, "num_attention_heads": 9, "num_key_value_heads": 3})
+
+
 @pytest.mark.parametrize(
-    ("name", "dtype"), [("llama-biased", "bfloat16"), ("qwen3", "bfloat16"), ("qwen3", "float32")]
+    ("model", "dtype"),
+    [
+        (by_name("llama-biased"), "bfloat16"),
+        (by_name("qwen3"), "bfloat16"),
+        (UNEVEN, "bfloat16"),
+        (by_name("qwen3"), "float32"),
+        (UNEVEN, "float32"),
+    ],
 )
-def test_two_gpus_give_what_one_gives(name, dtype, tmp_path):
-    folder = make(by_name(name), tmp_path)
+def test_two_gpus_give_what_one_gives(model, dtype, tmp_path):
+    folder = make(model, tmp_path)
     settings = {"device": "auto", "dtype": dtype, "max_step_tokens": 64}
     shard, one = start(folder, **settings)
     assert shard.info.device.startswith("cuda")

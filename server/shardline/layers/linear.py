@@ -27,6 +27,11 @@ class Loading:
         return self.ops.pack(weight, gated, head)
 
 
+def part_of(name: str, shape: tuple[int, ...], dim: int, held: Range) -> Part:
+    """What a rank holds of a tensor that is split along `dim`."""
+    return Part(name, shape, dim, held.start, held.length, held.room)
+
+
 @dataclass(frozen=True, slots=True)
 class Output:
     """One of several products that are merged: its name, its whole width, and this rank's part."""
@@ -53,11 +58,8 @@ class ColumnLinear:
         gated: bool = False,
     ) -> ColumnLinear:
         """Several products become one: their outputs follow one another. `gated`: gate, then up."""
-        weights = tuple(
-            Part(f"{o.name}.weight", (o.features, in_features), 0, o.part.start, o.part.length)
-            for o in outputs
-        )
-        biases = tuple(Part(f"{o.name}.bias", (o.features,), 0, o.part.start, o.part.length) for o in outputs)
+        weights = tuple(part_of(f"{o.name}.weight", (o.features, in_features), 0, o.part) for o in outputs)
+        biases = tuple(part_of(f"{o.name}.bias", (o.features,), 0, o.part) for o in outputs)
         weight = LinearWeight(
             weight=loading.reader.stack(weights),
             bias=loading.reader.stack(biases) if bias else None,
@@ -91,7 +93,7 @@ class RowLinear:
     @classmethod
     def load(cls, loading: Loading, name: str, features: int, part: Input, bias: bool) -> RowLinear:
         """`features`: outputs, all of which every rank has."""
-        weight = Part(f"{name}.weight", (features, part.features), 1, part.part.start, part.part.length)
+        weight = part_of(f"{name}.weight", (features, part.features), 1, part.part)
         with_bias = bias and loading.group.is_first
         return cls(
             loading.ops,

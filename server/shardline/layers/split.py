@@ -1,16 +1,28 @@
-"""Which heads, columns and tokens of a model a rank holds."""
+"""Which heads, columns and tokens of a model a rank holds.
+
+All ranks have the same room, so that they run the same kernels over the same shapes. What does not divide
+leaves room over on the last ranks: it holds zeros, which add nothing to any sum.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+# Columns that do not divide are given out in tiles of so many, as products take them.
+_TILE = 64
+
 
 @dataclass(frozen=True, slots=True)
 class Range:
-    """The half-open range [start, start + length)."""
+    """The half-open range [start, start + length), at the beginning of `room` places."""
 
     start: int
     length: int
+    room: int
+
+    def times(self, width: int) -> Range:
+        """The same of things that are `width` wide, in elements."""
+        return Range(self.start * width, self.length * width, self.room * width)
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,23 +36,34 @@ class HeadSplit:
     key_value: Range
 
 
-def can_split_heads(num_heads: int, num_kv_heads: int, world_size: int) -> bool:
-    """Whether every rank gets whole groups of heads."""
-    return num_heads % world_size == 0 and (num_kv_heads % world_size == 0 or world_size % num_kv_heads == 0)
-
-
 def split_heads(num_heads: int, num_kv_heads: int, rank: int, world_size: int) -> HeadSplit:
-    """The heads of one rank. `can_split_heads` holds."""
-    queries = num_heads // world_size
-    kv_heads = max(1, num_kv_heads // world_size)
-    return HeadSplit(
-        query=Range(rank * queries, queries),
-        key_value=Range(rank * num_kv_heads // world_size, kv_heads),
-    )
+    """The heads of one rank: whole groups, or a part of one where there are ranks enough to share it."""
+    group = num_heads // num_kv_heads
+    sharing = world_size // num_kv_heads
+    if sharing <= 1:
+        key_value = _split(num_kv_heads, -(-num_kv_heads // world_size), rank)
+        return HeadSplit(key_value.times(group), key_value)
+    head, place = divmod(rank, sharing)
+    room = -(-group // sharing)
+    if head >= num_kv_heads:
+        return HeadSplit(Range(num_heads, 0, room), Range(num_kv_heads, 0, 1))
+    within = _split(group, room, place)
+    return HeadSplit(Range(head * group + within.start, within.length, room), Range(head, 1, 1))
+
+
+def split_columns(columns: int, rank: int, world_size: int) -> Range:
+    """The columns of a feed-forward that one rank computes."""
+    room = -(-columns // world_size)
+    if columns % world_size:
+        room = -(-room // _TILE) * _TILE
+    return _split(columns, room, rank)
 
 
 def split_tokens(vocab_size: int, rank: int, world_size: int) -> Range:
-    """The tokens whose embedding and logit a rank holds; the last rank may have fewer, or none."""
-    each = -(-vocab_size // world_size)
-    start = min(rank * each, vocab_size)
-    return Range(start, min(each, vocab_size - start))
+    """The tokens whose embedding and logit a rank holds."""
+    return _split(vocab_size, -(-vocab_size // world_size), rank)
+
+
+def _split(count: int, room: int, rank: int) -> Range:
+    start = min(rank * room, count)
+    return Range(start, min(room, count - start), room)

@@ -4,29 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 from shardline.dist.group import ParallelGroup
-from shardline.layers.linear import Loading
+from shardline.layers.linear import Loading, part_of
 from shardline.layers.split import split_tokens
 from shardline.ops.base import Hidden, LinearWeight, Norm, Ops
-from shardline.weights.source import Part
 
 
 def _load_table(loading: Loading, name: str, vocab_size: int, hidden_size: int) -> Tensor:
     """dtype[ceil(vocab_size / world_size), hidden]: this rank's tokens; missing ones are zero."""
-    group = loading.group
-    tokens = split_tokens(vocab_size, group.rank, group.world_size)
-    each = -(-vocab_size // group.world_size)
-    part = Part(name, (vocab_size, hidden_size), 0, tokens.start, tokens.length)
-    if tokens.length == each:
-        return loading.reader.read(part)
-    reader = loading.reader
-    table = torch.empty((each, hidden_size), dtype=reader.dtype, device=reader.device)
-    table[tokens.length :] = 0
-    reader.read_into(part, table[: tokens.length])
-    return table
+    tokens = split_tokens(vocab_size, loading.group.rank, loading.group.world_size)
+    return loading.reader.read(part_of(name, (vocab_size, hidden_size), 0, tokens))
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from shardline.attention.base import AttentionContext, QueryKeyNorm
 from shardline.layers.linear import ColumnLinear, GatedLinear, Input, Loading, Output, RowLinear
-from shardline.layers.split import HeadSplit, Range, split_heads
+from shardline.layers.split import HeadSplit, split_columns, split_heads
 from shardline.layers.vocab import LmHead, VocabEmbedding
 from shardline.models.config import ModelConfig
 from shardline.ops.base import Hidden, Norm
@@ -97,12 +97,11 @@ def _load_layer(config: ModelConfig, loading: Loading, index: int) -> LlamaLayer
     name = f"model.layers.{index}"
     group, hidden, dim = loading.group, config.hidden_size, config.head_dim
     heads = split_heads(config.num_heads, config.num_kv_heads, group.rank, group.world_size)
-    columns = config.intermediate_size // group.world_size
-    middle = Range(group.rank * columns, columns)
+    middle = split_columns(config.intermediate_size, group.rank, group.world_size)
     gate_up = tuple(
         Output(f"{name}.mlp.{part}_proj", config.intermediate_size, middle) for part in ("gate", "up")
     )
-    attended = Input(config.num_heads * dim, _columns(heads.query, dim))
+    attended = Input(config.num_heads * dim, heads.query.times(dim))
     return LlamaLayer(
         index=index,
         input_norm=_load_norm(config, loading, f"{name}.input_layernorm", hidden),
@@ -121,15 +120,11 @@ def _load_layer(config: ModelConfig, loading: Loading, index: int) -> LlamaLayer
     )
 
 
-def _columns(heads: Range, dim: int) -> Range:
-    return Range(heads.start * dim, heads.length * dim)
-
-
 def _qkv(config: ModelConfig, layer: str, heads: HeadSplit) -> tuple[Output, ...]:
     dim = config.head_dim
-    key_value = _columns(heads.key_value, dim)
+    key_value = heads.key_value.times(dim)
     return (
-        Output(f"{layer}.self_attn.q_proj", config.num_heads * dim, _columns(heads.query, dim)),
+        Output(f"{layer}.self_attn.q_proj", config.num_heads * dim, heads.query.times(dim)),
         Output(f"{layer}.self_attn.k_proj", config.num_kv_heads * dim, key_value),
         Output(f"{layer}.self_attn.v_proj", config.num_kv_heads * dim, key_value),
     )

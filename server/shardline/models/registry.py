@@ -11,7 +11,7 @@ from torch import Tensor
 
 from shardline.attention.base import AttentionContext
 from shardline.layers.linear import Loading
-from shardline.layers.split import can_split_heads
+from shardline.layers.split import split_heads
 from shardline.models.config import ModelConfig
 from shardline.models.llama import LlamaModel
 from shardline.ops.base import Hidden
@@ -39,14 +39,13 @@ class UnsupportedModelError(ValueError):
 
 
 class WorldSizeError(ValueError):
-    """A number of shards that the model cannot be split over."""
+    """More shards than the model has work for."""
 
-    def __init__(self, world_size: int, working: tuple[int, ...]) -> None:
+    def __init__(self, world_size: int, most: int) -> None:
         super().__init__(
-            f"the model cannot be split over {world_size} shards; these numbers work: "
-            f"{', '.join(map(str, working))}"
+            f"the model cannot be split over {world_size} shards: it has {most} attention heads, so at most "
+            f"{most} have work; use --num-shard {most} or fewer"
         )
-        self.working = working
 
 
 def supported_models() -> dict[str, type[LlamaModel]]:
@@ -55,23 +54,23 @@ def supported_models() -> dict[str, type[LlamaModel]]:
     return {name: LlamaModel for name in names}
 
 
-def working_world_sizes(config: ModelConfig) -> tuple[int, ...]:
-    """Numbers of shards that give each rank whole heads and equal columns."""
-    return tuple(
-        world_size
-        for world_size in range(1, config.num_heads + 1)
-        if can_split_heads(config.num_heads, config.num_kv_heads, world_size)
-        and config.intermediate_size % world_size == 0
-    )
-
-
 def check_supported(config: ModelConfig, world_size: int) -> None:
     """Refuses what cannot be served before any weight is read."""
     if config.architecture not in supported_models():
         raise UnsupportedModelError(config.architecture)
-    working = working_world_sizes(config)
-    if world_size not in working:
-        raise WorldSizeError(world_size, working)
+    if world_size > config.num_heads:
+        raise WorldSizeError(world_size, config.num_heads)
+
+
+def cost_of_uneven_heads(config: ModelConfig, world_size: int) -> str | None:
+    """What is to be known of a number of shards that the heads do not divide by; none: they do."""
+    each = split_heads(config.num_heads, config.num_kv_heads, 0, world_size).query.room
+    if each * world_size == config.num_heads:
+        return None
+    return (
+        f"{config.num_heads} attention heads in {config.num_kv_heads} groups do not divide by {world_size} shards: "
+        f"each has room for {each}, and attention takes the time and memory of {each * world_size}"
+    )
 
 
 def load_model(config: ModelConfig, loading: Loading) -> Model:

@@ -97,8 +97,8 @@ def make_attention(plan: ShardPlan) -> AttentionBackend:
     heads = split_heads(model.num_heads, model.num_kv_heads, plan.group.rank, plan.group.world_size)
     facts = AttentionFacts(
         num_layers=model.num_layers,
-        num_heads=heads.query.length,
-        num_kv_heads=heads.key_value.length,
+        num_heads=heads.query.room,
+        num_kv_heads=heads.key_value.room,
         head_dim=model.head_dim,
         scale=model.head_dim**-0.5,
         windows=model.windows,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import torch
@@ -19,7 +19,8 @@ class WeightError(ValueError):
 class Part:
     """A tensor, or the half-open range [start, start + length) of one of its dimensions.
 
-    `shape`: the whole tensor's, as the config promises it.
+    `shape`: the whole tensor's, as the config promises it. `room`: places for the range; those beyond it are
+    zero. Only a `WeightReader` knows of it: no source is asked for a part with room left over.
     """
 
     name: str
@@ -27,13 +28,19 @@ class Part:
     dim: int = 0
     start: int = 0
     length: int = -1
+    room: int = -1
 
     @property
     def part_shape(self) -> tuple[int, ...]:
-        """The shape of what is read."""
+        """The shape of what is read, with its room."""
         if self.length < 0:
             return self.shape
-        return (*self.shape[: self.dim], self.length, *self.shape[self.dim + 1 :])
+        return (*self.shape[: self.dim], max(self.length, self.room), *self.shape[self.dim + 1 :])
+
+    @property
+    def left_over(self) -> int:
+        """Places that hold zeros."""
+        return max(0, self.room - self.length) if self.length >= 0 else 0
 
     @property
     def is_whole(self) -> bool:
@@ -85,7 +92,7 @@ class WeightReader:
 
     def read(self, part: Part) -> Tensor:
         """dtype[part.part_shape] on the device, contiguous."""
-        if self.source.streams:
+        if self.source.streams or part.left_over:
             values = torch.empty(part.part_shape, dtype=self.dtype, device=self.device)
             self.read_into(part, values)
             return values
@@ -95,7 +102,16 @@ class WeightReader:
     def read_into(self, part: Part, destination: Tensor) -> None:
         """`destination`: dtype[part.part_shape] on the device, contiguous."""
         self._count(part)
-        self.source.fill(part, destination)
+        if not part.left_over:
+            self.source.fill(part, destination)
+            return
+        destination.narrow(part.dim, part.length, part.left_over).zero_()
+        if part.length:
+            exact, place = replace(part, room=-1), destination.narrow(part.dim, 0, part.length)
+            if place.is_contiguous():
+                self.source.fill(exact, place)
+            else:
+                place.copy_(self.source.read(exact))
 
     def stack(self, parts: tuple[Part, ...]) -> Tensor:
         """Several parts one below the other (along dimension 0)."""
