@@ -15,13 +15,15 @@ pub struct Speed {
     sizes: &'static [(u32, u64)],
     /// Tokens whose keys and values are read in a microsecond.
     context_tokens_per_us: u64,
-    /// What prompts add to a step of up to `FEW_ROWS` that decode: these alone take faster kernels.
+    /// What attention of prompts adds to a step of few decode rows; from `FEW_ROWS` on theirs hides it, and of up to
+    /// `FEW_TOKENS` it is a third.
     few_rows_us: u64,
 }
 
-const FEW_ROWS: usize = 64;
+const FEW_ROWS: u64 = 64;
+const FEW_TOKENS: u32 = 64;
 
-/// A model of 8 billion parameters on one: measured without prompts up to 104 tokens, and beside 100 rows from there on.
+/// A model of 8 billion parameters on one: measured without prompts up to 104 tokens, and beside 99 rows from there on.
 pub const ON_ONE: Speed = Speed {
     sizes: &[
         (1, 3_850),
@@ -31,37 +33,39 @@ pub const ON_ONE: Speed = Speed {
         (64, 4_420),
         (88, 4_480),
         (104, 4_630),
-        (128, 5_000),
-        (160, 5_470),
-        (192, 5_850),
-        (256, 7_020),
-        (320, 8_660),
-        (384, 9_750),
-        (512, 12_460),
-        (640, 15_360),
-        (768, 18_260),
-        (1_024, 23_720),
+        (128, 4_720),
+        (160, 5_090),
+        (192, 5_400),
+        (256, 6_480),
+        (320, 8_080),
+        (384, 9_190),
+        (512, 12_060),
+        (640, 14_910),
+        (768, 17_810),
+        (1_024, 23_270),
     ],
     context_tokens_per_us: 28,
     few_rows_us: 450,
 };
 
-/// One of 70 billion parameters on two: measured at 1, 100, 256, 384 and 512 tokens, the others guessed from
-/// these; what prompts add to few rows is that of the smaller model.
+/// One of 70 billion parameters on two: beside 31 rows at 64 tokens and 99 at 160, 192, 256, 384 and 512, without
+/// prompts at 1 and 104; the others are guessed from these, and what prompts add to few rows is that of the
+/// smaller model.
 pub const ON_TWO: Speed = Speed {
     sizes: &[
         (1, 17_800),
+        (64, 19_900),
         (104, 20_900),
-        (128, 23_500),
-        (160, 25_500),
-        (192, 28_000),
-        (256, 33_500),
-        (320, 40_700),
-        (384, 47_400),
-        (512, 62_000),
-        (640, 77_500),
-        (768, 93_000),
-        (1_024, 122_000),
+        (128, 21_700),
+        (160, 22_600),
+        (192, 26_000),
+        (256, 31_700),
+        (320, 38_800),
+        (384, 45_700),
+        (512, 60_700),
+        (640, 76_200),
+        (768, 91_700),
+        (1_024, 120_700),
     ],
     context_tokens_per_us: 21,
     few_rows_us: 450,
@@ -70,13 +74,17 @@ pub const ON_TWO: Speed = Speed {
 impl Speed {
     fn step_us(&self, plan: &Plan, context_tokens: u64) -> u64 {
         let tokens = plan.num_tokens;
-        let decodes = plan.rows.iter().filter(|row| row.num_tokens == 1).count();
-        let slower = decodes < plan.rows.len() && (1..=FEW_ROWS).contains(&decodes);
+        let decodes = plan.rows.iter().filter(|row| row.num_tokens == 1).count() as u64;
+        let shown = if decodes == 0 || decodes == plan.rows.len() as u64 {
+            0
+        } else {
+            self.few_rows_us * FEW_ROWS.saturating_sub(decodes) / FEW_ROWS
+        };
         let at = self.sizes.partition_point(|(size, _)| *size < tokens);
         let (_, most) = self.sizes[self.sizes.len() - 1];
         self.sizes.get(at).map_or(most, |(_, us)| *us)
             + context_tokens / self.context_tokens_per_us
-            + if slower { self.few_rows_us } else { 0 }
+            + if tokens <= FEW_TOKENS { shown / 3 } else { shown }
     }
 }
 
