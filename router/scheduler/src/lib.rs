@@ -7,6 +7,7 @@
 //! |---|---|
 //! | token budget, decode before prefill, preemption, tile edges | `planning` |
 //! | how much prefill goes beside decode rows | `pacing` |
+//! | when the next step is planned | `planning_time` |
 //! | who enters the batch, prefix hits, bounded bypass | `admission` |
 //! | tokens, stop, length, failure, filling the prefix cache | `applying` |
 //! | submission, cancellation, deadline, reset, when blocks come free | `scheduler` |
@@ -28,6 +29,7 @@ mod kv;
 mod pacing;
 pub mod plan;
 mod planning;
+mod planning_time;
 mod prefix;
 mod queue;
 mod scheduler;
@@ -37,4 +39,5 @@ mod tenants;
 pub use error::{InvariantViolation, ProtocolError};
 pub use ids::*;
 pub use plan::*;
+pub use planning_time::PlanningTime;
 pub use scheduler::Scheduler;

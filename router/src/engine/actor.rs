@@ -223,11 +223,12 @@ impl Actor {
             if let Some(replacement) = &self.replacement {
                 return Err(Loss::Replaced(replacement.cause.clone()).into());
             }
-            self.turn(group)?;
+            let planning = self.core.as_ref().and_then(Core::planning_waits);
+            self.turn(group, planning.is_none())?;
             if self.is_drained() {
                 return Err(Stop::End(End::Drained));
             }
-            let deadline = self.next_deadline();
+            let deadline = self.next_deadline().into_iter().chain(planning).min();
             let cancellations = self.board.cancellations.clone();
             tokio::select! {
                 biased;
@@ -245,11 +246,11 @@ impl Actor {
         }
     }
 
-    /// Cancels, sends every step that can be sent, then delivers what the last outcome brought.
-    fn turn(&mut self, group: &mut ShardGroup) -> Result<(), Loss> {
+    /// Cancels, sends every step that can be sent if it is time to plan, then delivers what the last outcome brought.
+    fn turn(&mut self, group: &mut ShardGroup, plans: bool) -> Result<(), Loss> {
         let Some(core) = &mut self.core else { return Ok(()) };
         core.cancel_requested();
-        while let Some(step) = core.next_step() {
+        while plans && let Some(step) = core.next_step() {
             group.send(step)?;
         }
         // Whoever has seen an event finds it counted.

@@ -7,8 +7,8 @@ use std::task::Waker;
 use std::time::{Duration, Instant};
 
 use shardline_scheduler::{
-    Admission, Event, FinishReason, InvariantViolation, Micros, Outcome, Plan, ProtocolError, Rejection,
-    RequestId, RowFailure, RowOutcome, Scheduler, SequenceId, StepId, TokenId,
+    Admission, Event, FinishReason, InvariantViolation, Micros, Outcome, Plan, PlanningTime, ProtocolError,
+    Rejection, RequestId, RowFailure, RowOutcome, Scheduler, SequenceId, StepId, TokenId,
 };
 
 use crate::engine::api::{EngineInfo, EngineStats, Finish, Generate, SubmitError};
@@ -41,6 +41,7 @@ pub(super) struct Core {
     begun: Instant,
     last_request: u64,
     sent: VecDeque<Sent>,
+    planning: PlanningTime,
     stats: EngineStats,
     /// Of the step whose events wait for `deliver`.
     outcome: StepOutcome,
@@ -67,6 +68,7 @@ impl Core {
             begun: Instant::now(),
             last_request: 0,
             sent: VecDeque::new(),
+            planning: PlanningTime::default(),
             stats: EngineStats::default(),
             outcome: StepOutcome::default(),
             events: Vec::new(),
@@ -207,9 +209,16 @@ impl Core {
     /// The group is lost: what was out is forgotten, every sequence waits again with its tokens.
     pub(super) fn reset(&mut self, num_blocks: u32) {
         self.sent.clear();
+        self.planning = PlanningTime::default();
         self.prompts.clear();
         let now = self.now();
         self.scheduler.reset(num_blocks, now, &mut self.events);
+    }
+
+    /// Until when the next step is not to be planned yet; `None`: it may be.
+    pub(super) fn planning_waits(&self) -> Option<Instant> {
+        let until = self.planning.waits(self.now())?;
+        Some(self.begun + Duration::from_micros(until.0))
     }
 
     /// The next step to send, when there is one to send now.
@@ -267,6 +276,7 @@ impl Core {
         if let Some(sent) = self.sent.pop_front() {
             self.stats.step_us += sent.at.elapsed().as_micros() as u64;
         }
+        self.planning.outcome(now, !self.sent.is_empty());
         self.outcome = outcome;
         Ok(())
     }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::error::Error;
 
-use shardline_scheduler::{Config, Event, Micros, RequestId, Scheduler, Submission};
+use shardline_scheduler::{Config, Event, Micros, PlanningTime, RequestId, Scheduler, Submission};
 
 use crate::clients::{Client, note};
 use crate::device::{Device, Speed};
@@ -54,18 +54,22 @@ impl Simulation {
     ) -> Result<u64, Box<dyn Error>> {
         let mut now = 0;
         let mut events = Vec::new();
+        let mut planning = PlanningTime::default();
         loop {
             while let Some(submission) = pop_due(&mut arrivals, now) {
                 self.submit(submission, now);
             }
-            while let Some(plan) = self.scheduler.step(Micros(now)) {
+            while planning.waits(Micros(now)).is_none()
+                && let Some(plan) = self.scheduler.step(Micros(now))
+            {
                 self.steps += 1;
                 self.step_tokens += u64::from(plan.num_tokens);
                 self.device.run(&plan, now);
             }
             let arrival = arrivals.front().map(|(at, _)| *at);
             let outcome = self.device.outcomes.front().map(|(at, _)| *at);
-            let Some(first) = arrival.into_iter().chain(outcome).min() else {
+            let planned = planning.waits(Micros(now)).map(|until| until.0);
+            let Some(first) = arrival.into_iter().chain(outcome).chain(planned).min() else {
                 self.scheduler.check_invariants()?;
                 return Ok(now);
             };
@@ -74,6 +78,7 @@ impl Simulation {
                 continue;
             };
             self.scheduler.apply(&outcome, Micros(now), &mut events)?;
+            planning.outcome(Micros(now), !self.device.outcomes.is_empty());
             note(&mut self.clients, &events, now);
             for event in events.drain(..) {
                 if matches!(event, Event::Finished { .. }) {
