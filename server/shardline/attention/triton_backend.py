@@ -123,9 +123,8 @@ class TritonAttention(AttentionBackend):
     def _beside(self, chunks: Callable[[], None], singles: Callable[[], None]) -> None:
         """Both as branches of the graph: chunks wait for arithmetic, single tokens for the memory.
 
-        No row of one reads or writes what the other's rows write. Single tokens are launched first: most of
-        theirs is a chain of loads, which room on more multiprocessors shortens and a late start does not; chunks
-        take what they leave. The other way round a step of 50 rows and 79 tokens takes 5 % longer.
+        No row of one reads or writes what the other's rows write. Single tokens are launched first: the other
+        way round a step of 49 rows and 79 tokens takes 4 % longer, one of 99 and 221 as long.
         """
         current = torch.cuda.current_stream(self.facts.device)
         if self._branch is None:

@@ -15,6 +15,10 @@ from shardline.dist.agreement import Agreement
 from shardline.dist.idle import IdleMoments
 from shardline.dist.peers import PeerMemory
 
+# The same under two names: torch 2.13 warns of the second one, which older versions have alone.
+_NAMES_OF_GATHER = ("all_gather_single", "all_gather_into_tensor")
+_gather = next(getattr(distributed, name) for name in _NAMES_OF_GATHER if hasattr(distributed, name))
+
 
 @dataclass(frozen=True, slots=True)
 class Rendezvous:
@@ -101,7 +105,7 @@ class ParallelGroup:
             return values
         rows, columns = values.shape
         parts = values.new_empty((self.world_size, rows, columns))
-        distributed.all_gather_into_tensor(parts.view(-1, columns), values.contiguous(), group=self._group)
+        _gather(parts.view(-1, columns), values.contiguous(), group=self._group)
         return parts.transpose(0, 1).reshape(rows, self.world_size * columns)
 
     def broadcast(self, values: Tensor) -> Tensor:
