@@ -13,8 +13,9 @@ use crate::ids::Micros;
 const RECENT: usize = 32;
 /// The part of it that planning waits, one in so many.
 const PART: u64 = 3;
-/// Steps that are shorter leave no time, in microseconds: timers go by the millisecond.
-const LEAST: u64 = 3_000;
+/// Steps that are shorter leave too little, in microseconds: timers go by the millisecond, and a shard prepares a step
+/// for up to half of one.
+const LEAST: u64 = 4_000;
 
 /// See the module. Its caller waits; plans are right whenever they are made.
 #[derive(Debug, Default)]
@@ -115,7 +116,7 @@ mod tests {
     #[test]
     fn nothing_waits_before_enough_steps_are_known_or_behind_short_ones() {
         assert_eq!(Steps::of(RECENT - 1, 30).waits(), None);
-        assert_eq!(Steps::of(RECENT, 2).waits(), None);
-        assert_eq!(Steps::of(RECENT, 3).waits(), Some(1));
+        assert_eq!(Steps::of(RECENT, 3).waits(), None);
+        assert_eq!(Steps::of(RECENT, 4).waits(), Some(1));
     }
 }
