@@ -68,7 +68,7 @@ def test_a_vocabulary_that_does_not_divide_is_padded(tmp_path):
             4,
             {"num_attention_heads": 14, "num_key_value_heads": 2, "head_dim": 8, "hidden_size": 112},
         ),
-        # The last rank has no head; a feed-forward of 72 columns is 64 and 8 and none.
+        # The last rank has no head; a feed-forward of 71 columns is 64 and 7 and none.
         ("llama-biased", 3, {"num_attention_heads": 4, "num_key_value_heads": 2, "intermediate_size": 71}),
     ],
 )

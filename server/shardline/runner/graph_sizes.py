@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from dataclasses import dataclass
-from itertools import zip_longest
+from itertools import pairwise, zip_longest
 
 import numpy as np
 
@@ -117,9 +117,9 @@ class GraphSizes:
     def row_counts(self) -> tuple[int, ...]:
         """Numbers of rows that products of captured steps have, ascending."""
         decode = {size.tokens for size in self.decode_sizes()}
-        mixed = {self.most_tokens, *(edge for edge in _MIXED_TOKENS if edge < self.most_tokens)}
-        sampled = {self.max_rows, *(edge for edge in _MIXED_ROWS if edge < self.max_rows)}
-        return tuple(sorted(decode | mixed | sampled))
+        mixed = _up_to(self.most_tokens, _MIXED_TOKENS)
+        sampled = _up_to(self.max_rows, _MIXED_ROWS)
+        return tuple(sorted(decode.union(mixed, sampled)))
 
     def decode_sizes(self) -> tuple[GraphSize, ...]:
         """All decode sizes, the largest first."""
@@ -132,20 +132,25 @@ class GraphSizes:
         A step of a size that is not captured waits for its launch, and the next one for a capture: 50 streams whose
         sizes were met for the first time gave 5 % fewer tokens in six seconds.
         """
-        found, fewer = set(), 0
-        for edge in _MIXED_ROWS:
-            if edge > _USUAL_ROWS or fewer >= self.max_rows:
+        found: set[GraphSize] = set()
+        edges = _up_to(self.most_tokens, _MIXED_TOKENS)
+        for fewer, rows in pairwise((0, *_up_to(self.max_rows, _MIXED_ROWS))):
+            if rows > _USUAL_ROWS:
                 break
-            rows = min(edge, self.max_rows)
-            met = range(fewer + 2, min(rows - 1 + _USUAL_PROMPT_TOKENS, self.most_tokens) + 1)
-            edges = {_round_up(tokens, _MIXED_TOKENS, self.most_tokens) for tokens in met}
-            found |= {GraphSize(rows, tokens, min(_CHUNK_ROWS[0], rows)) for tokens in edges if tokens}
-            fewer = edge
+            # Of more rows than `fewer`, one of which brings two tokens at least.
+            most = edges[bisect_left(edges, min(rows - 1 + _USUAL_PROMPT_TOKENS, self.most_tokens))]
+            usual = (tokens for tokens in edges if fewer + 2 <= tokens <= most)
+            found.update(GraphSize(rows, tokens, min(_CHUNK_ROWS[0], rows)) for tokens in usual)
         return frozenset(found)
 
     def _decode(self, rows: int) -> GraphSize:
         padded = _round_up(rows, self.decode_rows, self.max_rows) or self.max_rows
         return GraphSize(padded, padded, 0)
+
+
+def _up_to(limit: int, edges: tuple[int, ...]) -> tuple[int, ...]:
+    """What `_round_up` gives for values up to the limit, ascending."""
+    return (*(edge for edge in edges if edge < limit), limit)
 
 
 def _round_up(value: int, edges: tuple[int, ...], limit: int) -> int | None:

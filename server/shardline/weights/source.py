@@ -35,7 +35,7 @@ class Part:
         """The shape of what is read, with its room."""
         if self.length < 0:
             return self.shape
-        return (*self.shape[: self.dim], max(self.length, self.room), *self.shape[self.dim + 1 :])
+        return (*self.shape[: self.dim], self.length + self.left_over, *self.shape[self.dim + 1 :])
 
     @property
     def left_over(self) -> int:
