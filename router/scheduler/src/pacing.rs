@@ -15,10 +15,10 @@ const SPARE_TO_FILL: f64 = 1.75;
 /// Of what waits for prefill, the part that a step takes at least.
 const PART_OF_BACKLOG: f64 = 0.25;
 /// The least of a full step that this part may come to, and the most that it may come to with the decode rows.
-/// Beyond, each prompt token costs half as much again and clients wait too long for a token; below, a prompt
-/// that meets many rows and the last few tokens of any would take many steps.
+/// Beyond, clients wait too long for a token; below, a prompt that meets many rows and the last few tokens of
+/// any would take many steps.
 const LEAST_OF_FULL: f64 = 0.125;
-const MOST_OF_FULL: f64 = 0.25;
+const MOST_OF_FULL: f64 = 0.5;
 
 /// What could be prefilled now.
 #[derive(Clone, Copy, Debug, Default)]
@@ -99,31 +99,31 @@ mod tests {
 
     #[test]
     fn a_large_batch_fills_fast() {
-        assert_eq!(limit(4, 96, 49_152, Some(2.0)), 384);
+        assert_eq!(limit(4, 96, 49_152, Some(2.0)), 512);
         assert_eq!(limit(4, 252, 129_024, Some(2.0)), 1_024);
         // Answers of 1,024.
-        assert_eq!(limit(4, 252, 129_024, Some(0.5)), 256);
+        assert_eq!(limit(4, 252, 129_024, Some(0.5)), 512);
     }
 
     #[test]
     fn a_quarter_of_what_waits_is_worked_off_at_once() {
         // A prompt comes to a few rows.
-        assert_eq!(limit(8, 1, 1_000, Some(0.1)), 256);
+        assert_eq!(limit(8, 1, 1_000, Some(0.1)), 384);
         assert_eq!(limit(8, 1, 624, Some(0.1)), 192);
         assert_eq!(limit(8, 1, 10, Some(0.1)), 192);
-        assert_eq!(limit(40, 4, 700, Some(2.0)), 256);
+        assert_eq!(limit(60, 4, 1_100, Some(2.0)), 384);
     }
 
     #[test]
     fn much_that_waits_does_not_hold_up_those_that_decode() {
-        assert_eq!(limit(60, 10, 100_000, Some(1.0)), 256);
-        assert_eq!(limit(60, 10, 100_000, None), 256);
+        assert_eq!(limit(100, 10, 100_000, Some(1.0)), 512);
+        assert_eq!(limit(100, 10, 100_000, None), 512);
         assert_eq!(limit(1_024, 100, 100_000, Some(0.01)), 1_024);
     }
 
     #[test]
     fn a_prompt_that_meets_many_rows_with_long_answers_takes_no_more_steps_than_beside_a_few() {
-        assert_eq!(limit(250, 1, 4_000, Some(0.01)), 384);
+        assert_eq!(limit(450, 1, 4_000, Some(0.01)), 640);
         assert_eq!(limit(700, 1, 4_000, Some(0.01)), 1_024);
     }
 

@@ -48,9 +48,9 @@ fn decodes_go_before_prefill_and_take_from_its_budget() {
     world.submit(request(2, &prompt(2, 3), 20)).unwrap();
     assert_eq!(round(&mut world), [3, 3]);
     world.submit(request(3, &prompt(3, 48), 20)).unwrap();
-    // A quarter of what is left, up to a quarter of a full step, and then an eighth of one.
-    assert_eq!(round(&mut world), [1, 1, 10]);
-    assert_eq!(round(&mut world), [1, 1, 10]);
+    // A quarter of what is left, and then an eighth of a full step.
+    assert_eq!(round(&mut world), [1, 1, 12]);
+    assert_eq!(round(&mut world), [1, 1, 9]);
     assert_eq!(round(&mut world), [1, 1, 7]);
     assert_eq!(round(&mut world), [1, 1, 6]);
     assert_eq!(round(&mut world), [1, 1, 6]);
@@ -69,9 +69,9 @@ fn once_answers_are_known_to_be_long_decodes_are_not_held_up_by_full_steps() {
     world.submit(request(2, &prompt(2, 3), 40)).unwrap();
     assert_eq!(round(&mut world), [3]);
     world.submit(request(3, &prompt(3, 40), 2)).unwrap();
-    // A quarter of a full step.
-    assert_eq!(round(&mut world), [1, 3]);
-    assert_eq!(round(&mut world), [1, 3]);
+    // Half of a full step.
+    assert_eq!(round(&mut world), [1, 7]);
+    assert_eq!(round(&mut world), [1, 7]);
 }
 
 #[test]
