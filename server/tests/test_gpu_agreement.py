@@ -4,7 +4,9 @@ Rounding may turn a choice between two tokens that are nearly as likely, and aft
 So each text must agree up to the first token before which the oracle's two best logits are less than
 `NEAR_TIE` apart, but for one text in thirty, which may turn off at a gap up to `CLOSED`: one of 0.102 was
 seen to be closed on an H200, in two of fourteen combinations. That is the start of a text; the last test
-looks at every place of all texts, each given the oracle's tokens before it.
+looks at every place of all texts, each given the oracle's tokens before it, and at how far off
+log-probabilities are: by torch's own kernels in bfloat16 0.013 in the mean there, 0.23 at most, so larger gaps are
+closed now and then.
 """
 
 import importlib.util
@@ -18,6 +20,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 
 from shardline.attention.registry import UnavailableAttentionError, check_attention
 from shardline.endpoint.frame import SamplingParameters
@@ -27,7 +30,10 @@ from support.ranks import Ranks, free_port
 
 NEAR_TIE = 0.1
 CLOSED = 0.125
-LEAST_SHARE = 0.999
+LEAST_SHARE = 0.998
+# Of the log-probabilities of the oracle's tokens, seen on an H200 in nine combinations: mean 0.0127 to 0.0135,
+# 99th percentile 0.088 to 0.099, largest 0.215 to 0.234.
+MEAN_ERROR, LATE_ERROR, LARGEST_ERROR = 0.02, 0.15, 0.4
 GOLDEN = Path(__file__).parents[2] / "integration-tests" / "golden" / "smollm2.json"
 BLOCK_SIZE = 16
 
@@ -90,18 +96,10 @@ def cases() -> list[Case]:
     return [Case(case["prompt_ids"], case["tokens"], case["gaps"]) for case in golden]
 
 
-@pytest.fixture(scope="module", params=ENGINES, ids=str)
-def driver(request: pytest.FixtureRequest) -> Iterator[Driver]:
-    engine: Engine = request.param
-    if torch.cuda.device_count() < engine.gpus:
-        pytest.skip(f"there are fewer than {engine.gpus} GPUs")
-    try:
-        check_attention(engine.attention, torch.device("cuda"), torch.bfloat16)
-    except UnavailableAttentionError as error:
-        pytest.skip(str(error))
-    settings: dict[str, Any] = {
+def settings(engine: Engine, dtype: str = "bfloat16") -> dict[str, Any]:
+    return {
         "device": "auto",
-        "dtype": "bfloat16",
+        "dtype": dtype,
         "ops": engine.ops,
         "attention": engine.attention,
         "cuda_graphs": () if engine.graphs else (0,),
@@ -111,10 +109,21 @@ def driver(request: pytest.FixtureRequest) -> Iterator[Driver]:
         "max_total_tokens": 512,
         "kv_cache_tokens": 32768,
     }
+
+
+@pytest.fixture(scope="module", params=ENGINES, ids=str)
+def driver(request: pytest.FixtureRequest) -> Iterator[Driver]:
+    engine: Engine = request.param
+    if torch.cuda.device_count() < engine.gpus:
+        pytest.skip(f"there are fewer than {engine.gpus} GPUs")
+    try:
+        check_attention(engine.attention, torch.device("cuda"), torch.bfloat16)
+    except UnavailableAttentionError as error:
+        pytest.skip(str(error))
     if engine.gpus == 1:
-        yield start(demo_file(), **settings)[1]
+        yield start(demo_file(), **settings(engine))[1]
         return
-    ranks = Ranks(engine.gpus, free_port(), demo_file(), **settings)
+    ranks = Ranks(engine.gpus, free_port(), demo_file(), **settings(engine))
     yield Driver(ranks, BLOCK_SIZE, ranks.infos[0].num_blocks)
     ranks.close()
 
@@ -203,27 +212,58 @@ def test_texts_agree_up_to_a_near_tie(driver: Driver, cases: list[Case], way: st
     assert len(early) <= 1 and max(early, default=(0.0, ""))[0] < CLOSED, early
 
 
-def test_every_place_given_the_tokens_before_it(driver: Driver, cases: list[Case]) -> None:
-    """The oracle's texts as prompts: the most likely token of each place beside the oracle's."""
+@dataclass(frozen=True)
+class Scored:
+    """Of every place of a text, given the oracle's tokens before it.
+
+    `best`: i32[places], the most likely token; `logprobs`: f32[places], of the oracle's token.
+    """
+
+    best: NDArray[np.int32]
+    logprobs: NDArray[np.float32]
+
+
+def score(driver: Driver, cases: list[Case]) -> list[Scored]:
+    """The oracle's texts as prompts."""
     scored = SamplingParameters(temperature=0.0, prompt_logprobs=True, prompt_top_logprobs=1)
     made = [Request(case.prompt + case.tokens, scored, new_tokens=1) for case in cases]
     driver.run(made, budget=1024)
-    places = certain = equal = 0
-    wrong: list[tuple[float, str]] = []
-    for index, (case, request) in enumerate(zip(cases, made, strict=True)):
+    found = []
+    for case, request in zip(cases, made, strict=True):
         best = np.concatenate([entry.top_token_ids for entry in request.prompt_logprobs])
-        # The first token of a prompt has none that are more likely: `best` starts at the second.
-        chosen = best[len(case.prompt) - 1 :].tolist()
-        for at, (ours, theirs, gap) in enumerate(zip(chosen, case.tokens, case.gaps, strict=True)):
-            places += 1
-            equal += ours == theirs
-            certain += gap >= NEAR_TIE
-            if ours != theirs and gap >= NEAR_TIE:
-                wrong.append((gap, f"prompt {index}: token {at}, gap {gap}"))
-    right = certain - len(wrong)
+        logprobs = np.concatenate([entry.logprobs for entry in request.prompt_logprobs])
+        places = len(case.tokens)
+        found.append(Scored(best[-places:], logprobs[-places:]))
+    return found
+
+
+@pytest.fixture(scope="module")
+def exact(cases: list[Case]) -> list[Scored]:
+    """By torch in float32, which must give the oracle's texts."""
+    found = score(start(demo_file(), **settings(Engine("torch", "torch", False), "float32"))[1], cases)
+    assert [scored.best.tolist() for scored in found] == [case.tokens for case in cases]
+    return found
+
+
+def test_every_place_given_the_tokens_before_it(
+    driver: Driver, cases: list[Case], exact: list[Scored]
+) -> None:
+    found = score(driver, cases)
+    best = np.concatenate([scored.best for scored in found])
+    gaps = np.concatenate([case.gaps for case in cases])
+    equal = best == np.concatenate([scored.best for scored in exact])
+    certain = gaps >= NEAR_TIE
+    logprobs = np.concatenate([scored.logprobs for scored in found])
+    errors = np.abs(logprobs - np.concatenate([scored.logprobs for scored in exact]))
+    mean, late, largest = errors.mean(), np.quantile(errors, 0.99), errors.max()
+    right = (equal & certain).sum()
+    closed = gaps[~equal].max(initial=0.0)
     print(
-        f"\neach place: {equal} of {places} equal; with a gap of {NEAR_TIE} and more {right} of {certain}; "
-        f"largest gap that was closed: {max(wrong, default=(0.0, ''))[0]}"
+        f"\neach place: {equal.sum()} of {len(equal)} equal; with a gap of {NEAR_TIE} and more {right} of "
+        f"{certain.sum()}; largest gap that was closed: {closed:.4f}; log-probabilities off by {mean:.4f}, "
+        f"p99 {late:.4f}, at most {largest:.4f}"
     )
-    assert right >= LEAST_SHARE * certain, wrong
-    assert max(wrong, default=(0.0, ""))[0] < CLOSED, wrong
+    assert right >= LEAST_SHARE * certain.sum()
+    assert mean < MEAN_ERROR
+    assert late < LATE_ERROR
+    assert largest < LARGEST_ERROR

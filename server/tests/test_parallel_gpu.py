@@ -50,6 +50,7 @@ def test_two_gpus_give_what_one_gives(model, dtype, tmp_path):
     ranks = Ranks(2, free_port(), folder, **settings)
     assert [info.device.partition(" ")[0] for info in ranks.infos] == ["cuda:0", "cuda:1"]
     two = Driver(ranks, ranks.infos[0].block_size, ranks.infos[0].num_blocks)
+    agreed = []
     for budget in (64, 7):
         together, alone = greedy(two, budget, logprobs=True), greedy(one, budget, logprobs=True)
         for ours, theirs in zip(together, alone, strict=True):
@@ -57,9 +58,11 @@ def test_two_gpus_give_what_one_gives(model, dtype, tmp_path):
             # At the first difference two tokens were nearly as likely; after it the texts differ.
             until = (same.index(False) if False in same else NEW_TOKENS - 1) + 1
             assert ours.logprobs[:until] == pytest.approx(theirs.logprobs[:until], abs=CLOSE[dtype])
-            assert until > 1
+            agreed.append(until - 1)
         within = greedy(two, budget, logprobs=False)
         assert [request.tokens for request in within] == [request.tokens for request in together]
+    # In float32 to their ends; in bfloat16 a text of random weights may turn off at its first token, few do.
+    assert sum(agreed) >= len(agreed) * (NEW_TOKENS - 1 if dtype == "float32" else 4), agreed
     first, again = drawn(two), drawn(two)
     assert first == again
     assert len(set(first)) > 1
