@@ -5,8 +5,9 @@ So each text must agree up to the first token before which the oracle's two best
 `NEAR_TIE` apart, but for one text in thirty, which may turn off at a gap up to `CLOSED`: one of 0.102 was
 seen to be closed on an H200, in two of fourteen combinations. That is the start of a text; the last test
 looks at every place of all texts, each given the oracle's tokens before it, and at how far off
-log-probabilities are: by torch's own kernels in bfloat16 0.013 in the mean there, 0.23 at most, so larger gaps are
-closed now and then.
+log-probabilities are: with all engines alike by 0.013 in the mean and 0.23 at most on an H200, torch's own kernels
+in bfloat16 among them. So two tokens may change places over up to 0.46; that flash-attn-4 alone closes more than
+`CLOSED` there, once 0.31, is chance, and it is allowed to.
 """
 
 import importlib.util
@@ -30,7 +31,7 @@ from support.ranks import Ranks, free_port
 
 NEAR_TIE = 0.1
 CLOSED = 0.125
-LEAST_SHARE = 0.998
+LEAST_SHARE = 0.999
 # Of the log-probabilities of the oracle's tokens, seen on an H200 in nine combinations: mean 0.0127 to 0.0135,
 # 99th percentile 0.088 to 0.099, largest 0.215 to 0.234.
 MEAN_ERROR, LATE_ERROR, LARGEST_ERROR = 0.02, 0.15, 0.4
@@ -52,6 +53,11 @@ class Engine:
     def __str__(self) -> str:
         how = f"{self.ops}-{self.attention}-{'captured' if self.graphs else 'launched'}"
         return how if self.gpus == 1 else f"{how}-{self.gpus}-gpus"
+
+    @property
+    def given_its_tokens(self) -> tuple[float, float]:
+        """Given the oracle's tokens: the least share of its choices without a near tie, the largest gap closed."""
+        return (0.998, 0.46) if self.attention == "flash-attn-4" else (LEAST_SHARE, CLOSED)
 
 
 ENGINES = (
@@ -112,8 +118,12 @@ def settings(engine: Engine, dtype: str = "bfloat16") -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module", params=ENGINES, ids=str)
-def driver(request: pytest.FixtureRequest) -> Iterator[Driver]:
-    engine: Engine = request.param
+def engine(request: pytest.FixtureRequest) -> Engine:
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def driver(engine: Engine) -> Iterator[Driver]:
     if torch.cuda.device_count() < engine.gpus:
         pytest.skip(f"there are fewer than {engine.gpus} GPUs")
     try:
@@ -246,24 +256,27 @@ def exact(cases: list[Case]) -> list[Scored]:
 
 
 def test_every_place_given_the_tokens_before_it(
-    driver: Driver, cases: list[Case], exact: list[Scored]
+    engine: Engine, driver: Driver, cases: list[Case], exact: list[Scored]
 ) -> None:
     found = score(driver, cases)
-    best = np.concatenate([scored.best for scored in found])
+    places = [
+        f"prompt {index}: token {at}" for index, case in enumerate(cases) for at in range(len(case.tokens))
+    ]
     gaps = np.concatenate([case.gaps for case in cases])
-    equal = best == np.concatenate([scored.best for scored in exact])
-    certain = gaps >= NEAR_TIE
-    logprobs = np.concatenate([scored.logprobs for scored in found])
-    errors = np.abs(logprobs - np.concatenate([scored.logprobs for scored in exact]))
+    differ = np.concatenate([a.best != b.best for a, b in zip(found, exact, strict=True)])
+    errors = np.concatenate([np.abs(a.logprobs - b.logprobs) for a, b in zip(found, exact, strict=True)])
     mean, late, largest = errors.mean(), np.quantile(errors, 0.99), errors.max()
-    right = (equal & certain).sum()
-    closed = gaps[~equal].max(initial=0.0)
+    certain = (gaps >= NEAR_TIE).sum()
+    wrong = [(gaps[at], places[at]) for at in np.flatnonzero(differ & (gaps >= NEAR_TIE))]
+    right = certain - len(wrong)
     print(
-        f"\neach place: {equal.sum()} of {len(equal)} equal; with a gap of {NEAR_TIE} and more {right} of "
-        f"{certain.sum()}; largest gap that was closed: {closed:.4f}; log-probabilities off by {mean:.4f}, "
+        f"\neach place: {(~differ).sum()} of {len(places)} equal; with a gap of {NEAR_TIE} and more {right} of {certain}; "
+        f"largest gap that was closed: {max(wrong, default=(0.0, ''))[0]}; log-probabilities off by {mean:.4f}, "
         f"p99 {late:.4f}, at most {largest:.4f}"
     )
-    assert right >= LEAST_SHARE * certain.sum()
+    least_share, largest_gap = engine.given_its_tokens
+    assert right >= least_share * certain, wrong
+    assert max(wrong, default=(0.0, ""))[0] < largest_gap, wrong
     assert mean < MEAN_ERROR
     assert late < LATE_ERROR
     assert largest < LARGEST_ERROR

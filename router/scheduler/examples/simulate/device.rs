@@ -27,7 +27,8 @@ struct Steps {
 
 /// A model of 8 billion parameters on one: fitted to the 17,000 steps of loads of 8 to 256 clients over HTTP, from outcome
 /// to outcome. In a load mixed steps of up to 384 tokens take 4 to 8 % longer than by themselves. Mixed steps of up to
-/// 64, 96, 128 and 768 tokens were seldom there; of 160, 320, 640 once or twice, and decode steps of more than 256 rows are guessed.
+/// 64, 96, 128 and 768 tokens were seldom there, of 320 and 640 once or twice; those of 160 tokens and decode steps of
+/// more than 256 rows are guessed.
 pub const ON_ONE: Speed = Speed {
     decode: Steps {
         sizes: &[
